@@ -1,0 +1,1 @@
+"""Write programs that use coding agents the way one uses functions."""

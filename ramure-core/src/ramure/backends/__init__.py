@@ -1,0 +1,1 @@
+"""Machine backends that come with ramure."""

@@ -1,0 +1,187 @@
+"""The contract of machines: ``Image``, ``Machine``, ``Process`` and ``Backend``.
+
+A backend author writes the abstract methods; everything else is written once, here, on top of
+``open_process``, and may be overridden where a backend knows a faster way. What each method
+promises is what ``ramure.testing`` checks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import ClassVar, Self
+
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
+from ramure.values import Host, MachineRef, PtySize
+
+Command = str | Sequence[str]
+LocalPath = str | PathLike[str]
+
+MAX_OUTPUT = 50_000_000
+"""Bytes that ``exec`` keeps of each output stream unless told otherwise."""
+
+
+class Image(ABC):
+    """What a machine starts from: a value that does nothing by itself.
+
+    Subclasses are frozen dataclasses. ``backend`` names the backend that reads them.
+    """
+
+    backend: ClassVar[str]
+
+
+class Process(ABC):
+    """A command that runs on a machine.
+
+    Not safe for two readers of one stream at a time. Leaving ``async with`` (or ``aclose``) kills
+    what still runs.
+    """
+
+    stdin: ByteSendStream
+    stdout: ByteReceiveStream
+    stderr: ByteReceiveStream
+    """For a pty: everything comes on ``stdout``, and ``stderr`` is at its end from the start."""
+
+    @abstractmethod
+    async def wait(self) -> int:
+        """Wait for the command's own end; give its exit code, or -N where signal N ended it.
+
+        Does not wait for children that still hold the pipes. May be called several times.
+
+        Raises:
+            LinkBroken: the way to the machine broke; ``outcome_unknown`` says what that means.
+            MachineGone: the machine went away.
+        """
+
+    @abstractmethod
+    async def signal(self, number: int) -> None:
+        """Send a signal to the command's process group. Nothing happens after its end."""
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """Kill the *whole tree*: the command and all it started, ``setsid`` children too."""
+
+    @abstractmethod
+    async def resize(self, size: PtySize) -> None:
+        """Tell the pty its new size. Nothing happens where there is no pty."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Kill what still runs and let go of the streams. Idempotent, bounded, shielded."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class Machine(ABC):
+    """A running environment: it runs commands and holds files.
+
+    Attributes:
+        name: what people are shown.
+        ref: enough for another OS process to attach to this machine or to destroy it.
+        workdir: where commands run unless told otherwise; absolute, on the machine.
+        state_dir: a folder on the machine for this run, owner-only, removed by ``destroy``.
+        transports: names of the transports that reach the run from here, best first.
+        here: True where this is the computer (and the user) the program runs on.
+    """
+
+    name: str
+    ref: MachineRef
+    workdir: str
+    state_dir: str
+    transports: tuple[str, ...]
+    here: bool = False
+
+    @abstractmethod
+    async def open_process(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        pty: PtySize | None = None,
+    ) -> Process:
+        """Start a command and give its streams.
+
+        Args:
+            command: a list is run as it is, never parsed by a shell; a string is run by
+                ``bash -c`` where there is a bash, else by ``sh -c``.
+            cwd: where to run; relative paths are under ``workdir``.
+            env: added to the machine's environment. Never shown on a command line.
+            user: run as this user; None for the machine's own.
+            pty: run in a terminal of this size.
+
+        Raises:
+            FileNotFoundError: ``cwd``, or the program of a list, is not there.
+            PermissionError: the program may not be run, or the user may not be changed.
+            MachineGone, LinkBroken: as their names say.
+        """
+
+    @abstractmethod
+    async def destroy(self) -> None:
+        """Remove the machine and all that is left of it. Idempotent; bounded; never half."""
+
+
+class Backend(ABC):
+    """Turns (image, host) into machines. One object serves one run."""
+
+    name: ClassVar[str]
+    image_type: ClassVar[type[Image]]
+
+    @abstractmethod
+    def read_image(self, text: str | None) -> Image:
+        """What ``image="text"`` means here; None is the backend's default image.
+
+        Raises:
+            PlacementError: it means nothing here.
+        """
+
+    def check_host(self, host: Host) -> None:
+        """Accept ``host`` or raise ``PlacementError``. By default only a bare name will do."""
+        from ramure.errors import PlacementError
+
+        if host.variant or host.location is not None:
+            raise PlacementError(f"host={str(host)!r}: {self.name!r} takes no address")
+
+    def adopt_host(self, host: Host) -> Host | None:
+        """A host of *another* backend on which this one's images can work, as this backend's own.
+
+        ``image="docker:python:3.12", host="ssh://me@box"`` asks the Docker backend, which answers
+        ``docker+ssh://me@box``. None: it cannot be done.
+        """
+        return None
+
+    @abstractmethod
+    async def provision(
+        self, image: Image, host: Host, *, name: str, labels: Mapping[str, str]
+    ) -> Machine:
+        """Make a machine.
+
+        ``name`` is decided and recorded by the run before this is called; what is made carries it
+        and all ``labels`` (``ramure.run``, ``ramure.owner``, …) from its first moment. Cancelled in
+        the middle, it removes what it had made.
+
+        Raises:
+            MachineStartFailed: it could not be made; the message says why and what to do.
+        """
+
+    @abstractmethod
+    async def attach(self, ref: MachineRef) -> Machine:
+        """A machine that is already there. Raises ``MachineGone`` where it is not."""
+
+    @abstractmethod
+    async def find(self, labels: Mapping[str, str]) -> list[MachineRef]:
+        """Every machine here that carries all these labels."""
+
+    @abstractmethod
+    async def destroy(self, ref: MachineRef) -> None:
+        """Remove a machine by its reference. Nothing happens where it is gone already."""
+
+    async def aclose(self) -> None:
+        """Let go of kept connections. The machines live on."""

@@ -1,0 +1,1 @@
+"""One run: a root process and all beneath it."""

@@ -1,0 +1,1 @@
+"""For tests, of programs and of plugins: contract suites, scripted model, scripted harness."""
