@@ -3,11 +3,12 @@
 JSON objects; one a line over a unix socket, one a frame over WebSocket. ``t`` names the message.
 ``docs/protocol.md`` explains it for authors of bridges in other languages.
 
-A connection starts with ``hello`` and ``welcome`` (or ``refused``, and the end). Then
-*numbered* messages go both ways: ``n`` counts from 1 in each direction over the whole life of an incarnation.
-The receiver acknowledges with ``ack``; the sender keeps what is not acknowledged and, after a new
-``hello``/``welcome`` that tells each side what the other got, sends the rest again. A receiver drops
-numbers it has seen. So nothing is lost, doubled or reordered by a broken connection.
+A connection starts with ``hello`` and ``welcome`` (or ``refused``, and the end). Then *numbered*
+messages go both ways: ``n`` counts from 1 in each direction over the whole life of an
+incarnation. The receiver acknowledges with ``ack``; the sender keeps what is not acknowledged
+and, after a new ``hello``/``welcome`` that tells each side what the other got, sends the rest
+again. A receiver drops numbers it has seen. So nothing is lost, doubled or reordered by a broken
+connection.
 """
 
 from __future__ import annotations
