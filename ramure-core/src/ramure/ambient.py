@@ -1,0 +1,191 @@
+"""The functions that a program calls inside a process."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+from ramure import peers
+from ramure.agent import (
+    STALL_TIMEOUT,
+    START_TIMEOUT,
+    Agent,
+    AgentSettings,
+    Nudge,
+    OnFailure,
+)
+from ramure.errors import InvalidName, InvalidTool, UsageError
+from ramure.harness import Harness
+from ramure.machine import Image, Machine
+from ramure.placement import resolve_placement
+from ramure.process import AgentOrder, Endpoint, HostLike, Process, Verdict, require_process
+from ramure.run.runtime import Runtime
+from ramure.tools import Tool
+from ramure.values import Direction
+
+EndpointFunction = TypeVar("EndpointFunction", bound=Callable[..., Any])
+
+AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+"""What an agent may be called: it names files, and people type it."""
+
+
+async def agent(
+    name: str,
+    *,
+    system_prompt: str | None = None,
+    image: Image | str | None = None,
+    machine: Machine | None = None,
+    host: HostLike | None = None,
+    harness: str | Harness = "pi",
+    model: str | None = None,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    on_failure: OnFailure = "fail",
+    nudge: Nudge | str | None = None,
+    start_timeout: float = START_TIMEOUT,
+    stall_timeout: float | None = STALL_TIMEOUT,
+    **options: Any,
+) -> Agent:
+    """Start a coding agent that this process owns.
+
+    Args:
+        name: unique in this process; letters, digits, ``_``, ``.`` and ``-``.
+        system_prompt: added to what the agent's program says by itself.
+        image: what its machine starts from; inherited from the process unless given.
+        machine: an existing machine to work on, so that several agents share it.
+        host: where its machine is made; inherited from the process unless given.
+        harness: the program: a registered name or a ``Harness`` of your own.
+        model: as the harness reads it (pi: ``provider/model``); None for its default.
+        cwd: working directory; relative paths are under the machine's own.
+        env: further environment of its program; may hold secrets.
+        on_failure: what happens when its program, its machine or its model fails for good:
+            ``fail`` fails the process, ``ignore`` leaves it to the program (it sees the events),
+            ``restart`` starts the program again (3 times within 5 minutes at the most).
+        nudge: what to tell it when it goes idle while the process waits.
+        start_timeout: seconds from the program's start to its first word.
+        stall_timeout: seconds that its model may be silent while working; None for ever.
+        options: whatever else the harness understands.
+
+    Raises:
+        InvalidName, PlacementError, PluginError, UsageError: before anything is started.
+        MachineStartFailed, AgentStartFailed: and then nothing of it is left.
+    """
+    process = require_process("agent()")
+    if not AGENT_NAME.fullmatch(name):
+        raise InvalidName(
+            f"agent {name!r}: a name is 1 to 64 letters, digits, '_', '.' or '-', "
+            "and starts with a letter or a digit"
+        )
+    if machine is not None and (image is not None or host is not None):
+        raise UsageError(f"agent {name!r}: machine= is given, so image= and host= say nothing")
+    if machine is not None and machine.name not in process.runtime.tenancies:
+        raise UsageError(f"agent {name!r}: {machine.name!r} is not a live machine of this run")
+    if on_failure not in ("fail", "ignore", "restart"):
+        raise UsageError(f"agent {name!r}: on_failure={on_failure!r} is not fail, ignore, restart")
+    placement = resolve_placement(
+        image, host, inherited=process.placement, plugins=process.runtime.plugins
+    )
+    settings = AgentSettings(
+        system_prompt=system_prompt,
+        model=model,
+        cwd=cwd,
+        env=dict(env or {}),
+        on_failure=on_failure,
+        nudge=Nudge(nudge) if isinstance(nudge, str) else nudge,
+        start_timeout=start_timeout,
+        stall_timeout=stall_timeout,
+        options=options,
+    )
+    order = AgentOrder(placement, machine, process.runtime.harness(harness), settings)
+    return await process.own_agent(name, order)
+
+
+async def machine(image: Image | str | None = None, *, host: HostLike | None = None) -> Machine:
+    """Make a machine that this process owns; it is removed at the process's end.
+
+    Raises:
+        PlacementError, PluginError: before anything is started.
+        MachineStartFailed: it could not be made.
+    """
+    process = require_process("machine()")
+    placement = resolve_placement(
+        image, host, inherited=process.placement, plugins=process.runtime.plugins
+    )
+    return await process.own_machine(placement)
+
+
+def connect(a: Agent, b: Agent, *, direction: Direction = "both") -> None:
+    """Allow agents to message each other and to send each other files.
+
+    Each gets the built-in tools ``message``, ``send_file`` and ``download_file``, which work along
+    the edges made here and in their direction. Calling it again adds edges.
+
+    Args:
+        a: one agent.
+        b: the other agent.
+        direction: ``both``, or ``forward`` for from ``a`` to ``b`` only.
+    """
+    process = require_process("connect()")
+    if direction not in ("both", "forward"):
+        raise UsageError(f"connect(): direction={direction!r} is neither 'both' nor 'forward'")
+    if a is b:
+        raise UsageError(f"connect(): {a.address!r} cannot be connected to itself")
+    peers.connect(a, b, both=direction == "both")
+    process.emit("connected", {"a": a.address, "b": b.address, "direction": direction})
+
+
+def done(result: Any = None) -> None:
+    """Signal success: ``wait()`` returns ``result``. The first ``done`` or ``fail`` counts."""
+    require_process("done()").conclude(Verdict(value=result))
+
+
+def fail(reason: str) -> None:
+    """Signal failure: ``wait()`` raises ``ProcessFailed``. The first ``done`` or ``fail`` counts."""
+    require_process("fail()").conclude(Verdict(reason=str(reason)))
+
+
+async def wait() -> Any:
+    """Block until ``done()`` or ``fail()`` is called in this process; give ``done``'s result.
+
+    Raises:
+        ProcessFailed: ``fail`` was called.
+        AgentDied, AgentStalled, ModelFailed: an agent of this process failed.
+        AgentIdle: nothing has happened for the process's ``idle_timeout``, and nothing can.
+    """
+    return await require_process("wait()").wait()
+
+
+def emit(type: str, data: Any = None) -> None:  # noqa: A002 the public name
+    """Emit an event on this process's stream."""
+    require_process("emit()").emit(type, data)
+
+
+def expose(function: EndpointFunction) -> EndpointFunction:
+    """Register an async function as an endpoint of this process.
+
+    It is called with ``handle.call(name, …)``, by agents through ``handle.attach(agent)``, or with
+    ``ramure call``, and runs inside this process, whoever calls.
+
+    Raises:
+        InvalidTool: it is not an async function, or its arguments cannot be described.
+    """
+    process = require_process("expose()")
+    if not iscoroutinefunction(function):
+        raise InvalidTool(f"@expose: {function!r} is not an async function")
+    tool = Tool.of(function)
+    process.endpoints[tool.name] = Endpoint(tool, copy_context())
+    process.changed()
+    return function
+
+
+def current_runtime() -> Runtime:
+    """The run that the current process belongs to."""
+    return require_process("current_runtime()").runtime
+
+
+def current_process() -> Process:
+    """The current process itself; rarely needed."""
+    return require_process("current_process()")

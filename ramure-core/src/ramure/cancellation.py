@@ -1,0 +1,120 @@
+"""Waiting that cancellation cannot break.
+
+A shield is not enough: it keeps anyio's cancel scopes out, but a second native ``task.cancel()``
+(asyncio's Ctrl-C, ``asyncio.wait_for``, ``asyncio.TaskGroup``) goes through it. So what must run to
+its end runs in a task of somebody else, and whoever waits for it takes note of cancellations, tells
+the work, and raises them again once the work has ended.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+T = TypeVar("T")
+
+
+async def outlast(event: anyio.Event, on_cancel: Callable[[], object] = lambda: None) -> None:
+    """Wait for ``event``, whatever happens meanwhile.
+
+    ``on_cancel`` is called at each cancellation (it may hasten the event); the last
+    ``CancelledError`` is raised once the event is there.
+    """
+    try:
+        await event.wait()
+    except CancelledError as first:
+        cancelled = first
+        on_cancel()
+    else:
+        return
+    with anyio.CancelScope(shield=True):
+        while not event.is_set():
+            try:
+                await event.wait()
+            except CancelledError as another:
+                cancelled = another
+                on_cancel()
+    raise cancelled
+
+
+class Job(Generic[T]):
+    """Work that runs in a task group of somebody else, and its outcome."""
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._scope = anyio.CancelScope()
+        self._value: list[T] = []
+        self._error: BaseException | None = None
+        self.done = anyio.Event()
+
+    async def run(self) -> None:
+        """Do the work; never raises but what must end the program."""
+        try:
+            with self._scope:
+                self._value.append(await self._work())
+        except Exception as error:  # noqa: BLE001 the outcome is the waiter's to raise
+            self._error = error
+        except CancelledError as error:
+            self._error = error
+            raise
+        finally:
+            self.done.set()
+
+    def cancel(self) -> None:
+        """Ask the work to stop; it removes what it has made so far."""
+        self._scope.cancel()
+
+    @property
+    def made(self) -> list[T]:
+        """The value in a list; empty where there is none."""
+        return self._value
+
+    def outcome(self) -> T:
+        """The value; or raises what the work raised."""
+        if self._error is not None:
+            raise self._error
+        if not self._value:
+            raise CancelledError
+        return self._value[0]
+
+
+async def complete(
+    tasks: TaskGroup,
+    work: Callable[[], Awaitable[T]],
+    *,
+    undo: Callable[[T], Awaitable[object]] | None = None,
+) -> T:
+    """Run ``work`` in ``tasks`` and give its value.
+
+    Where the caller is cancelled meanwhile, so is the work: its end is awaited, what it made all the
+    same is undone to the end, and then the cancellation goes on.
+    """
+    job = Job(work)
+    tasks.start_soon(job.run)
+    try:
+        await outlast(job.done, job.cancel)
+    except CancelledError:
+        if undo is not None and job.made:
+            await finish(tasks, undo, job.made[0])
+        raise
+    return job.outcome()
+
+
+async def finish(tasks: TaskGroup, work: Callable[..., Awaitable[object]], *args: object) -> None:
+    """Run ``work(*args)`` in ``tasks`` to its end, whoever is cancelled meanwhile.
+
+    The work itself must be bounded. A cancellation of the caller is raised after its end.
+    """
+
+    async def shielded() -> None:
+        with anyio.CancelScope(shield=True):
+            await work(*args)
+
+    job = Job(shielded)
+    tasks.start_soon(job.run)
+    await outlast(job.done)
+    job.outcome()

@@ -1,0 +1,523 @@
+"""Processes: the tree of scopes that a program's functions run in, and what they call there.
+
+Every process runs its body in a task of its own, in the task group of its parent (of the run, for
+the root). So a process that was spawned, one that was awaited, and one among the arguments of
+``asyncio.gather`` are the same thing, and none outlives its parent. When a body has ended, its
+children are cancelled and awaited, its handlers get a moment to finish, its agents and machines are
+removed; only then is its end told.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramure.agent import Agent, AgentSettings
+from ramure.cancellation import Job, finish, outlast
+from ramure.errors import (
+    AgentIdle,
+    InvalidName,
+    ProcessCancelled,
+    ProcessFailed,
+    ProcessTimeout,
+    UsageError,
+)
+from ramure.events import EventStream
+from ramure.harness import Harness
+from ramure.machine import Image, Machine
+from ramure.placement import ListenerOptions, Placement, resolve_placement
+from ramure.run.runtime import Runtime
+from ramure.scope import current, require
+from ramure.tools import Tool
+from ramure.values import Json
+
+Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
+T = TypeVar("T")
+HostLike = str | Sequence[str] | Callable[[], Any]
+
+IDLE_TIMEOUT = 900.0
+"""Seconds of silence after which a process that only waits fails with ``AgentIdle``."""
+
+HANDLER_GRACE = 5.0
+"""Seconds that handlers and endpoints still running at the end of their process have to finish."""
+
+
+class UnobservedFailure(RuntimeWarning):
+    """A spawned process failed, and nobody awaited its handle, read its events or bubbled them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``@agent_process`` was given."""
+
+    image: Image | str | None = None
+    timeout: float | None = None
+    log_dir: str | os.PathLike[str] | None = None
+    host: HostLike | None = None
+    listener: ListenerOptions | None = None
+    idle_timeout: float | None = IDLE_TIMEOUT
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a process ended: a value, or an error."""
+
+    status: Literal["done", "failed", "cancelled"]
+    value: Any = None
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A function that a process exposes, and the context it was exposed in."""
+
+    tool: Tool
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOrder:
+    """What kind of agent a process is to start: on this machine, or on a new one."""
+
+    placement: Placement
+    machine: Machine | None
+    harness: Harness
+    settings: AgentSettings
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What ``done`` or ``fail`` said."""
+
+    value: Any = None
+    reason: str | None = None
+
+
+class Process:
+    """One running ``@agent_process`` function: the implementation behind handle and functions.
+
+    Attributes:
+        id: ``1`` for the root, ``1.2`` for its second child.
+        name: the function's name.
+        events: the process's own stream.
+        agents, machines, endpoints, children: what it owns.
+        ended: set when everything it owned is gone and its outcome is known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        runtime: Runtime,
+        *,
+        parent: Process | None,
+        placement: Placement,
+        options: Options,
+    ) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.parent = parent
+        self.placement = placement
+        self.options = options
+        self.id = f"{parent.id}.{parent.count_child()}" if parent else "1"
+        self.started = time.time()
+        self.status: Status = "starting"
+        self.agents: dict[str, Agent] = {}
+        self.machines: list[Machine] = []
+        self.endpoints: dict[str, Endpoint] = {}
+        self.children: list[Process] = []
+        self.ended = anyio.Event()
+        self.outcome: Outcome | None = None
+        self.observed = False
+        self.events = EventStream(
+            log=runtime.journal.process_log(self.id),
+            process=self.id,
+            observe=runtime.plugins.observe,
+        )
+        self.settled = anyio.Event()
+        """Set once the body waits or has ended: what it sets up first is there by then."""
+        self._children_made = 0
+        self._changed = anyio.Event()
+        self._verdict: Verdict | None = None
+        self._failure: BaseException | None = None
+        self._cancelled = False
+        self._waiting = 0
+        self._active = 0
+        self._last_active = time.monotonic()
+        self._terminals = 0
+        self._open = True
+        self._body = anyio.CancelScope()
+        self._handlers: set[anyio.CancelScope] = set()
+        self._handlers_done = anyio.Event()
+        self._names: set[str] = set()
+        self._creations: set[Job[Any]] = set()
+        self._tasks: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<Process {self.id} {self.name!r}: {self.status}>"
+
+    # --- as a scope (see ramure.scope)
+
+    @property
+    def open(self) -> bool:
+        """True until the process's handlers have had their time to finish."""
+        return self._open
+
+    @property
+    def alive(self) -> bool:
+        """True while its body may still start things."""
+        return self.status in ("starting", "running")
+
+    def emit(self, type: str, data: Any = None, *, source: str | None = None) -> None:  # noqa: A002
+        """Emit an event on the process's stream."""
+        self.events.emit(type, data, source=source)
+
+    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> None:
+        """Run a handler as a task of this process, in a copy of ``context``."""
+        handling = anyio.CancelScope()
+        self._handlers.add(handling)
+        self._stir(+1)
+
+        async def handle() -> None:
+            try:
+                with handling:
+                    await work()
+            finally:
+                self._handlers.discard(handling)
+                self._stir(-1)
+                if not self._handlers:
+                    self._handlers_done.set()
+
+        context.run(self._group.start_soon, handle)
+
+    def crash(self, error: BaseException) -> None:
+        """Fail: ``wait()`` raises the error; a body that does something else is cancelled."""
+        if not self.alive or self._failure is not None:
+            return
+        self._failure = error
+        if self._waiting:
+            self.changed()
+        else:
+            self._body.cancel()
+
+    # --- what the body calls
+
+    def conclude(self, verdict: Verdict) -> None:
+        """``done`` or ``fail``: the first one counts."""
+        if self._verdict is None:
+            self._verdict = verdict
+            self.changed()
+
+    async def wait(self) -> Any:
+        """Block until ``done`` or ``fail``, or until an agent fails."""
+        self._waiting += 1
+        self._last_active = time.monotonic()
+        self.settled.set()
+        self.changed()
+        try:
+            while self._verdict is None and self._failure is None:
+                await self.next_change()
+        finally:
+            self._waiting -= 1
+        if self._verdict is None:
+            failure, self._failure = cast("BaseException", self._failure), None
+            raise failure
+        if self._verdict.reason is not None:
+            reason = self._verdict.reason
+            raise ProcessFailed(reason, process=self.name, reason=reason)
+        return self._verdict.value
+
+    def cancel(self) -> None:
+        """Ask the process to end; returns at once, ``ended`` tells when it has."""
+        if self.alive:
+            self._cancelled = True
+            self._body.cancel()
+
+    def child_ended(self, child: Process) -> None:
+        """Forget a child, unless it failed and nobody has looked yet."""
+        self._stir()
+        if child.status != "failed" or child.observed:
+            self.children.remove(child)
+
+    def count_child(self) -> int:
+        """The number of the next child."""
+        self._children_made += 1
+        return self._children_made
+
+    @property
+    def _group(self) -> TaskGroup:
+        if self._tasks is None:
+            raise UsageError(f"the process {self.name!r} is not running")
+        return self._tasks
+
+    def changed(self) -> None:
+        """Wake whoever waits for a change of this process."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def next_change(self) -> None:
+        """Wait until something about this process changes."""
+        await self._changed.wait()
+
+    def _stir(self, by: int = 0) -> None:
+        self._active += by
+        self._last_active = time.monotonic()
+
+    # --- its life
+
+    async def run(self, body: Callable[[], Awaitable[Any]]) -> None:
+        """Run the body and everything that follows from it. Never raises for an outcome."""
+        current.set(self)
+        self.status = "running"
+        self.emit("started", {"name": self.name})
+        outcome = Outcome("cancelled")
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                outcome = await self._run_body(body)
+                self.status = "stopping"
+                self.settled.set()
+                with anyio.CancelScope(shield=True):
+                    await self._clean_up()
+        finally:
+            self._tasks = None
+            self._tell(outcome)
+
+    async def _run_body(self, body: Callable[[], Awaitable[Any]]) -> Outcome:
+        self._body.deadline = anyio.current_time() + (self.options.timeout or anyio.inf)
+        try:
+            with self._body:
+                return Outcome("done", await body())
+        except CancelledError:
+            # Not by us: the body's own scope would have caught it. The loop is being closed.
+            return Outcome("cancelled", error=self._cancellation())
+        except Exception as error:  # noqa: BLE001 the outcome is for whoever awaits the process
+            return Outcome("failed", error=error)
+        if self._failure is not None:
+            return Outcome("failed", error=self._failure)
+        if self._cancelled:
+            return Outcome("cancelled", error=self._cancellation())
+        after = f"the process {self.name!r} did not end within {self.options.timeout:g} s"
+        return Outcome("failed", error=ProcessTimeout(after, process=self.name))
+
+    def _cancellation(self) -> ProcessCancelled:
+        return ProcessCancelled(f"the process {self.name!r} was cancelled", process=self.name)
+
+    async def _clean_up(self) -> None:
+        """End what the process owns: children, handlers, agents, machines, in this order."""
+        for creation in list(self._creations):
+            creation.cancel()
+        for child in self.children:
+            child.cancel()
+        for creation in list(self._creations):
+            await creation.done.wait()
+        for child in list(self.children):
+            await child.ended.wait()
+            child.warn_unobserved()
+        await self._end_handlers()
+        self._open = False
+        async with anyio.create_task_group() as stops:
+            for agent in self.agents.values():
+                stops.start_soon(agent.stop)
+        async with anyio.create_task_group() as removals:
+            for machine in self.machines:
+                removals.start_soon(self.runtime.remove, machine)
+
+    async def _end_handlers(self) -> None:
+        with anyio.move_on_after(HANDLER_GRACE):
+            while self._handlers:
+                self._handlers_done = anyio.Event()
+                await self._handlers_done.wait()
+        for handling in list(self._handlers):
+            handling.cancel()
+
+    def _tell(self, outcome: Outcome) -> None:
+        """Tell the end, after everything is gone: a retry may use the same names at once."""
+        self.outcome = outcome
+        self.status = outcome.status
+        data = outcome.value if outcome.status == "done" else outcome.error
+        self.events.emit(outcome.status, data)
+        self.events.close()
+        self._open = False
+        self.ended.set()
+        self.changed()
+        if self.parent is not None:
+            self.parent.child_ended(self)
+
+    def unwrap(self) -> Any:
+        """The result; or raises what ended the process, as it is."""
+        outcome = cast("Outcome", self.outcome)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def warn_unobserved(self) -> None:
+        """Say so where the process failed and nobody looked."""
+        outcome = self.outcome
+        if self.observed or outcome is None or outcome.status != "failed":
+            return
+        text = f"the process {self.name!r} failed and nobody looked: {outcome.error!r}"
+        self.runtime.journal.record("unobserved_failure", {"process": self.id, "error": text})
+        warnings.warn(text, UnobservedFailure, stacklevel=2)
+
+    # --- children
+
+    def begin_child(
+        self, name: str, options: Options, body: Callable[[], Awaitable[Any]]
+    ) -> Process:
+        """Start a child process; it runs as a task of this one."""
+        if options.listener is not None:
+            raise UsageError(
+                f"{name!r}: host= as an address, port= and base_url= belong to the root process"
+            )
+        placement = resolve_placement(
+            options.image, options.host, inherited=self.placement, plugins=self.runtime.plugins
+        )
+        child = Process(name, self.runtime, parent=self, placement=placement, options=options)
+        self.children.append(child)
+        self._stir()
+        self._group.start_soon(child.run, body)
+        return child
+
+    # --- agents and machines
+
+    async def own(
+        self, make: Callable[[], Awaitable[T]], undo: Callable[[T], Awaitable[object]]
+    ) -> T:
+        """Make something that this process will own, as a task of the process.
+
+        Cancelled meanwhile (the caller, or the process), what was made is undone.
+        """
+        creation = Job(make)
+        self._creations.add(creation)
+        self._stir(+1)
+        self._group.start_soon(creation.run)
+        try:
+            await outlast(creation.done, creation.cancel)
+        except CancelledError:
+            if creation.made:
+                await finish(self.runtime.tasks, undo, creation.made[0])
+            raise
+        finally:
+            self._creations.discard(creation)
+            self._stir(-1)
+        return creation.outcome()
+
+    async def own_machine(self, placement: Placement) -> Machine:
+        """Make a machine that this process owns."""
+        machine = await self.own(lambda: self.runtime.provision(placement), self.runtime.remove)
+        self.machines.append(machine)
+        return machine
+
+    async def own_agent(self, name: str, order: AgentOrder) -> Agent:
+        """Start an agent that this process owns.
+
+        Raises:
+            InvalidName: the process has a live agent of this name, or is starting one.
+        """
+        taken = self.agents.get(name)
+        if name in self._names or (taken is not None and taken.status != "ended"):
+            raise InvalidName(f"agent {name!r}: {self.name!r} has an agent of this name already")
+        self._names.add(name)
+        try:
+            return await self.own(lambda: self._make_agent(name, order), self._unmake_agent)
+        finally:
+            self._names.discard(name)
+
+    async def _make_agent(self, name: str, order: AgentOrder) -> Agent:
+        machine = order.machine or await self.runtime.provision(order.placement)
+        try:
+            agent = Agent(
+                name,
+                scope=self,
+                runtime=self.runtime,
+                machine=machine,
+                harness=order.harness,
+                settings=order.settings,
+            )
+            await agent.start()
+        except BaseException:
+            if order.machine is None:
+                await self.runtime.remove(machine)
+            raise
+        if order.machine is None:
+            self.machines.append(machine)
+        self.agents[name] = agent
+        self.emit("agent_started", {"agent": name, "address": agent.address})
+        return agent
+
+    async def _unmake_agent(self, agent: Agent) -> None:
+        del self.agents[agent.name]
+        await agent.stop()
+        if agent.machine in self.machines:
+            self.machines.remove(agent.machine)
+            await self.runtime.remove(agent.machine)
+
+    # --- looking after them
+
+    def tend(self, now: float) -> None:
+        """Look after agents and children, and end a wait that nothing can end any more."""
+        for agent in list(self.agents.values()):
+            agent.tend(now, waiting=self._waiting > 0)
+        for child in list(self.children):
+            if not child.ended.is_set():
+                child.tend(now)
+        timeout = self.options.idle_timeout
+        if timeout and self._waiting and self._quiet_for(now) >= timeout:
+            self.crash(self._idleness(timeout))
+
+    def _quiet_for(self, now: float) -> float:
+        """Seconds for which nothing has happened that could end a wait; 0 while something may."""
+        agents = [a for a in self.agents.values() if a.status != "ended"]
+        busy = self._active or self._terminals or (self.endpoints and not agents)
+        if busy or any(not c.ended.is_set() for c in self.children):
+            return 0.0
+        quiet = now - self._last_active
+        for agent in agents:
+            idle = agent.idle_seconds
+            if idle is None:
+                return 0.0
+            quiet = min(quiet, idle)
+        return quiet
+
+    def _idleness(self, timeout: float) -> AgentIdle:
+        names = ", ".join(repr(a.address) for a in self.agents.values() if a.status != "ended")
+        who = f"its agents ({names}) are idle" if names else "it has no agent"
+        return AgentIdle(
+            f"the process {self.name!r} has waited for {timeout:g} s for done() or fail(), and "
+            f"nothing can call them: {who}, and no child, handler or endpoint is running"
+        )
+
+    # --- what people see
+
+    def describe(self) -> dict[str, Json]:
+        """What ``ramure status`` shows of it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "status": self.status,
+            "started": self.started,
+            "waiting": self._waiting > 0,
+            "endpoints": cast("list[Json]", sorted(self.endpoints)),
+            "agents": [agent.describe() for agent in self.agents.values()],
+            "children": [c.describe() for c in self.children if not c.ended.is_set()],
+        }
+
+
+async def run_child(process: Process) -> Any:
+    """Await a child that was called like a function: its end, its result, its errors."""
+    process.observed = True
+    await outlast(process.ended, process.cancel)
+    return process.unwrap()
+
+
+def require_process(what: str) -> Process:
+    """The current live process, for an ambient function."""
+    return cast("Process", require(what))

@@ -1,0 +1,93 @@
+"""The root of a run: the run is started, the root process runs, and both are brought to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramure.cancellation import finish, outlast
+from ramure.errors import UsageError
+from ramure.operations import operations
+from ramure.placement import resolve_placement
+from ramure.plugins import Plugins
+from ramure.process import Options, Process
+from ramure.run.control import Control
+from ramure.run.runtime import Runtime
+
+TICK = 0.25
+"""Seconds between two looks after agents and waiting processes."""
+
+
+async def tend(root: Process) -> None:
+    """Look after a run's processes and agents until cancelled."""
+    while True:
+        await anyio.sleep(TICK)
+        root.tend(time.monotonic())
+
+
+class Root:
+    """A root process and its run: started, run to the end, and closed.
+
+    Attributes:
+        process: the root process; there once ``begun`` is set.
+        begun: set when the body is about to run, or the run could not be started.
+    """
+
+    def __init__(self, name: str, options: Options, body: Callable[[], Awaitable[Any]]) -> None:
+        self.name = name
+        self.options = options
+        self.body = body
+        self.process: Process | None = None
+        self.begun = anyio.Event()
+
+    async def run(self) -> Any:
+        """The whole life of a run; gives the root's result or raises its error as it is."""
+        _require_asyncio()
+        error: BaseException | None = None
+        async with anyio.create_task_group() as tasks:
+            # Nothing is raised inside the group: it would leave wrapped in an ExceptionGroup.
+            try:
+                await self._run(tasks)
+            except BaseException as raised:  # noqa: BLE001 raised again below, unwrapped
+                error = raised
+            finally:
+                self.begun.set()
+                tasks.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        return cast("Process", self.process).unwrap()
+
+    async def _run(self, tasks: TaskGroup) -> None:
+        options = self.options
+        plugins = Plugins.load()
+        placement = resolve_placement(options.image, options.host, inherited=None, plugins=plugins)
+        runtime = Runtime(
+            self.name, tasks, log_dir=options.log_dir, listener=options.listener, plugins=plugins
+        )
+        control = Control()
+        try:
+            await runtime.start()
+            process = Process(self.name, runtime, parent=None, placement=placement, options=options)
+            self.process = process
+            await control.open(runtime.socket, operations(process))
+            tasks.start_soon(process.run, self.body)
+            tasks.start_soon(tend, process)
+            self.begun.set()
+            await outlast(process.ended, process.cancel)
+        finally:
+            await finish(tasks, control.aclose)
+            await finish(tasks, runtime.close)
+
+
+def _require_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            "ramure needs asyncio's event loop: start the program with asyncio.run(...)"
+        ) from None

@@ -1,0 +1,309 @@
+"""One run: what it owns, and how its parts are put together.
+
+The runtime joins the contracts: backends give machines, transports make the run reachable from
+them, harnesses start agents' programs there, and channels carry what these have to say. It knows
+nothing of processes; those are built on it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ramure import paths
+from ramure.cancellation import complete, finish
+from ramure.errors import AgentStartFailed, MachineError, UsageError
+from ramure.harness import Harness, Session
+from ramure.machine import Backend, Machine
+from ramure.placement import ListenerOptions, Placement
+from ramure.plugins import Plugins, resolve
+from ramure.run.channel import Channel
+from ramure.run.journal import Journal
+from ramure.run.listen import Listener
+from ramure.run.protocol import FromAgent
+from ramure.transport import Route, Target, Transport
+from ramure.values import AgentSpec, Host
+
+T = TypeVar("T")
+
+LEASE_HERE = 10.0
+"""Seconds an agent on this computer goes on once the run is gone."""
+
+LEASE_ELSEWHERE = 120.0
+"""Seconds an agent on another computer goes on once the run is out of reach."""
+
+CLOSING = 30.0
+"""Seconds that removing one machine or closing one part may take at the end of a run."""
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_execution_id() -> str:
+    """Ten typeable characters that sort by time: seven for the second, three random."""
+    stamp, text = int(time.time()), ""
+    for _ in range(7):
+        stamp, digit = divmod(stamp, 32)
+        text = _DIGITS[digit] + text
+    return text + "".join(secrets.choice(_DIGITS) for _ in range(3))
+
+
+@dataclass(slots=True)
+class Life:
+    """One incarnation of an agent's program: its session on the machine and its channel."""
+
+    session: Session
+    channel: Channel
+    harness: str
+
+
+@dataclass(slots=True)
+class Tenancy:
+    """A machine of this run and what is needed to give it up."""
+
+    machine: Machine
+    placement: Placement
+    host: Host
+    route: Route | None = None
+
+
+class Runtime:
+    """A run from its start to its end. Made by the root process.
+
+    Attributes:
+        id: the execution id.
+        name: the root process's name.
+        logs: the run's log folder.
+        folder: owner-only; sockets and state of the run, removed at its end.
+        socket: the control socket.
+        started: Unix time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tasks: TaskGroup,
+        *,
+        log_dir: str | os.PathLike[str] | None = None,
+        listener: ListenerOptions | None = None,
+        plugins: Plugins | None = None,
+    ) -> None:
+        self.id = new_execution_id()
+        self.name = name
+        self.tasks = tasks
+        self.started = time.time()
+        self.folder = paths.runtimes() / self.id
+        self.socket = paths.runtimes() / f"{self.id}.sock"
+        self.logs = Path(log_dir).absolute() if log_dir else paths.logs() / self.id
+        self.plugins = plugins or Plugins.load()
+        self.tenancies: dict[str, Tenancy] = {}
+        self._listener_options = listener
+        self._parts: dict[tuple[str, str], Any] = {}
+        self._addresses: set[str] = set()
+        self._counter = 0
+        self._lock = -1
+        self._routes = anyio.Lock()
+
+    # --- start and end
+
+    async def start(self) -> None:
+        """Make the run's folders and open its sockets."""
+        paths.make_private(paths.runtimes())
+        paths.make_private(self.folder)
+        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.journal = Journal(self.logs)
+        self.listener = Listener(self.id)
+        agents = paths.socket_path(self.folder / "agents.sock")
+        await self.listener.open_unix(agents)
+        url = None
+        if options := self._listener_options:
+            host, port = await self.listener.open_websocket(options.host, options.port)
+            url = options.base_url or f"ws://{f'[{host}]' if ':' in host else host}:{port}"
+        self.target = Target(str(agents), url)
+
+    async def close(self) -> None:
+        """Remove what the run still owns. Shielded and bounded by the caller's patience of none."""
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as removals:
+                for tenancy in list(self.tenancies.values()):
+                    removals.start_soon(self._patiently, self._remove, tenancy)
+            for part in self._parts.values():
+                await self._patiently(part.aclose)
+            await self._patiently(self.listener.aclose)
+        self.journal.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        Path(self.target.socket).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    async def _patiently(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Do one step of the closing; what fails or takes too long is told and left."""
+        try:
+            with anyio.fail_after(CLOSING):
+                await work(*args)
+        except Exception as error:  # noqa: BLE001 the other steps of the closing go on
+            self.journal.record("cleanup_failed", {"what": str(work), "error": repr(error)})
+
+    # --- parts
+
+    def backend(self, name: str) -> Backend:
+        """The run's one object of this backend."""
+        return self._part("backend", name, lambda: self.plugins.backend(name).load)
+
+    def harness(self, harness: str | Harness) -> Harness:
+        """The run's one object of this harness; a harness object stands for itself."""
+        if isinstance(harness, Harness):
+            self._parts.setdefault(("harness object", str(id(harness))), harness)
+            return harness
+        return self._part("harness", harness, lambda: self.plugins.harness(harness).load)
+
+    def transport(self, name: str) -> Transport:
+        """The run's one object of this transport."""
+        return self._part("transport", name, lambda: self.plugins.transport(name).load)
+
+    def _part(self, kind: str, name: str, load: Callable[[], str]) -> Any:
+        key = (kind, name)
+        if key not in self._parts:
+            self._parts[key] = resolve(load())()
+        return self._parts[key]
+
+    # --- machines
+
+    async def provision(self, placement: Placement) -> Machine:
+        """Make a machine of this run.
+
+        Runs to its end as a task of the run, also where the caller is cancelled: then what was
+        made is removed again.
+        """
+        return await complete(
+            self.tasks, lambda: self._provision(placement), undo=lambda made: self.remove(made)
+        )
+
+    async def _provision(self, placement: Placement) -> Machine:
+        self._counter += 1
+        name = f"ramure-{self.id}-{self._counter}"
+        host = await placement.choose_host()
+        self.journal.record("machine_starting", {"machine": name, "host": str(host)})
+        try:
+            machine = await self.backend(placement.backend).provision(
+                placement.image, host, name=name, labels=self.labels()
+            )
+        except BaseException:
+            placement.release_host(host)
+            raise
+        self.tenancies[machine.name] = Tenancy(machine, placement, host)
+        self.journal.record("machine_started", {"machine": machine.name, "host": str(host)})
+        return machine
+
+    def labels(self) -> dict[str, str]:
+        """What everything that this run makes is marked with."""
+        return {
+            "ramure.run": self.id,
+            "ramure.owner": f"{os.getuid()}@{socket.gethostname()}",
+        }
+
+    async def remove(self, machine: Machine) -> None:
+        """Remove a machine of this run, to the end. Nothing happens where it is gone already."""
+        if tenancy := self.tenancies.get(machine.name):
+            await finish(self.tasks, self._patiently, self._remove, tenancy)
+
+    async def _remove(self, tenancy: Tenancy) -> None:
+        if self.tenancies.pop(tenancy.machine.name, None) is None:
+            return
+        try:
+            if tenancy.route is not None:
+                await tenancy.route.aclose()
+        finally:
+            await tenancy.machine.destroy()
+            tenancy.placement.release_host(tenancy.host)
+        self.journal.record("machine_removed", {"machine": tenancy.machine.name})
+
+    async def route(self, machine: Machine) -> Route:
+        """The way from ``machine`` to the run, opened once for each machine."""
+        tenancy = self.tenancies.get(machine.name)
+        if tenancy is None:
+            raise UsageError(f"machine {machine.name!r} is not a machine of this run")
+        async with self._routes:
+            if tenancy.route is None:
+                tenancy.route = await self._open_route(machine)
+            return tenancy.route
+
+    async def _open_route(self, machine: Machine) -> Route:
+        names = ("websocket",) if self.target.url else machine.transports
+        if not names:
+            raise MachineError("no transport leads from it to the run", machine=machine.name)
+        *others, last = names
+        for name in others:
+            try:
+                return await self.transport(name).open(machine, self.target)
+            except MachineError as error:
+                self.journal.record("route_failed", {"transport": name, "error": str(error)})
+        return await self.transport(last).open(machine, self.target)
+
+    # --- agents
+
+    def claim_address(self, name: str) -> str:
+        """An address in this run for an agent of this name: the name, or with a suffix."""
+        address, number = name, 1
+        while address in self._addresses:
+            number += 1
+            address = f"{name}-{number}"
+        self._addresses.add(address)
+        return address
+
+    def release_address(self, address: str) -> None:
+        """Give an address back, so that a retry may use the same name."""
+        self._addresses.discard(address)
+
+    async def launch(
+        self,
+        machine: Machine,
+        harness: Harness,
+        spec: AgentSpec,
+        *,
+        on_message: Callable[[FromAgent], None],
+        on_link: Callable[[bool], None],
+    ) -> Life:
+        """Start one incarnation of an agent's program.
+
+        Raises:
+            AgentStartFailed: the machine lacks something, or the program could not be started.
+        """
+        if problems := await harness.check(machine):
+            lines = "".join(f"\n  - {problem}" for problem in problems)
+            raise AgentStartFailed(
+                f"the harness {harness.name!r} cannot work there:{lines}",
+                agent=spec.address,
+                machine=machine.name,
+            )
+        route = await self.route(machine)
+        channel = Channel(
+            run=self.id,
+            agent=spec.address,
+            token=spec.token,
+            lease=spec.lease,
+            on_message=on_message,
+            on_link=on_link,
+        )
+        self.listener.register(channel)
+        try:
+            session = await harness.start(machine, spec, route)
+        except BaseException:
+            self.retire(channel, "it was not started")
+            raise
+        return Life(session, channel, harness.name)
+
+    def retire(self, channel: Channel, reason: str) -> None:
+        """End a channel; whoever comes with its token from now on is refused."""
+        channel.close(reason)
+        self.listener.unregister(channel)

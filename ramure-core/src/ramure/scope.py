@@ -1,0 +1,53 @@
+"""The current process, as far as the lower parts need to know it.
+
+``agent.on`` belongs to the process in which it runs, and its handlers act on that process whoever
+calls them. So every process is a ``Scope``, and the one that code runs in is a context variable,
+captured with the context of each handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import Context, ContextVar
+from typing import Any, Protocol
+
+from ramure.errors import NotInProcess
+
+
+class Scope(Protocol):
+    """What an agent or a tool needs of the process that owns it."""
+
+    id: str
+    name: str
+
+    @property
+    def open(self) -> bool:
+        """True until the process has ended and its handlers' time to finish is over."""
+
+    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> None:
+        """Run ``work`` as a task of this process, in ``context``; counts as activity."""
+
+    def crash(self, error: BaseException) -> None:
+        """Fail the process: ``wait()`` raises the error, or its body is cancelled."""
+
+    def emit(self, type: str, data: Any = None) -> object:  # noqa: A002 the public name
+        """Emit an event on the process's stream."""
+
+
+current: ContextVar[Scope] = ContextVar("ramure_process")
+
+
+def require(what: str) -> Scope:
+    """The current live process.
+
+    Raises:
+        NotInProcess: there is none; the message names ``what`` was called.
+    """
+    scope = current.get(None)
+    if scope is None:
+        raise NotInProcess(
+            f"{what} works only inside a function decorated with @agent_process, while it runs"
+        )
+    if not scope.open:
+        raise NotInProcess(f"{what}: the process {scope.name!r} has ended")
+    return scope
