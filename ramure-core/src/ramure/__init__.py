@@ -11,8 +11,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ramure.agent import Agent, Nudge
-    from ramure.ambient import (
+    from ramure.agents.agent import Agent
+    from ramure.agents.settings import Nudge
+    from ramure.backends.local import LocalImage
+    from ramure.errors import RamureError
+    from ramure.events import Event, EventStream
+    from ramure.harness import Harness, Session
+    from ramure.hookspecs import hookimpl
+    from ramure.machine import Backend, Image, Machine, Process
+    from ramure.processes.ambient import (
         agent,
         connect,
         current_process,
@@ -24,13 +31,7 @@ if TYPE_CHECKING:
         machine,
         wait,
     )
-    from ramure.backends.local import LocalImage
-    from ramure.errors import RamureError
-    from ramure.events import Event, EventStream
-    from ramure.handle import ProcessHandle, agent_process, bubble, running, spawn
-    from ramure.harness import Harness, Session
-    from ramure.hookspecs import hookimpl
-    from ramure.machine import Backend, Image, Machine, Process
+    from ramure.processes.handle import ProcessHandle, agent_process, bubble, running, spawn
     from ramure.run.runtime import Runtime
     from ramure.transport import Route, Transport
     from ramure.values import ExecResult, Host, MachineRef, Problem, PtySize, Usage
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "agent": ("Agent", "Nudge"),
-    "ambient": (
+    "agents.agent": ("Agent",),
+    "agents.settings": ("Nudge",),
+    "processes.ambient": (
         "agent",
         "connect",
         "current_process",
@@ -53,7 +55,7 @@ _HOMES = {
     ),
     "errors": ("RamureError",),
     "events": ("Event", "EventStream"),
-    "handle": ("ProcessHandle", "agent_process", "bubble", "running", "spawn"),
+    "processes.handle": ("ProcessHandle", "agent_process", "bubble", "running", "spawn"),
     "harness": ("Harness", "Session"),
     "hookspecs": ("hookimpl",),
     "machine": ("Backend", "Image", "Machine", "Process"),
@@ -105,10 +107,10 @@ __all__ = [
 
 
 class _Package(ModuleType):
-    """The functions ``agent`` and ``machine`` win over the submodules of these names."""
+    """The function ``machine`` wins over the submodule of this name."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in ("agent", "machine") and isinstance(value, ModuleType)):
+        if not (name == "machine" and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 

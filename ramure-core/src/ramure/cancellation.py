@@ -90,8 +90,8 @@ async def complete(
 ) -> T:
     """Run ``work`` in ``tasks`` and give its value.
 
-    Where the caller is cancelled meanwhile, so is the work: its end is awaited, what it made all the
-    same is undone to the end, and then the cancellation goes on.
+    Where the caller is cancelled meanwhile, so is the work: its end is awaited, what it made all
+    the same is undone to the end, and then the cancellation goes on.
     """
     job = Job(work)
     tasks.start_soon(job.run)

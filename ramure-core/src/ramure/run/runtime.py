@@ -133,7 +133,7 @@ class Runtime:
         self.target = Target(str(agents), url)
 
     async def close(self) -> None:
-        """Remove what the run still owns. Shielded and bounded by the caller's patience of none."""
+        """Remove what the run still owns. Shielded; each step is bounded."""
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as removals:
                 for tenancy in list(self.tenancies.values()):
@@ -142,8 +142,11 @@ class Runtime:
                 await self._patiently(part.aclose)
             await self._patiently(self.listener.aclose)
         self.journal.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         Path(self.target.socket).unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
     async def _patiently(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -185,9 +188,7 @@ class Runtime:
         Runs to its end as a task of the run, also where the caller is cancelled: then what was
         made is removed again.
         """
-        return await complete(
-            self.tasks, lambda: self._provision(placement), undo=lambda made: self.remove(made)
-        )
+        return await complete(self.tasks, lambda: self._provision(placement), undo=self.remove)
 
     async def _provision(self, placement: Placement) -> Machine:
         self._counter += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from ramure.agent import Agent
+from ramure.agents.agent import Agent
 from ramure.errors import NotConnected
 from ramure.tools import Tool
 from ramure.trees import copy

@@ -8,11 +8,11 @@ from contextvars import copy_context
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from ramure import peers
-from ramure.agent import (
+from ramure.agents import peers
+from ramure.agents.agent import Agent
+from ramure.agents.settings import (
     STALL_TIMEOUT,
     START_TIMEOUT,
-    Agent,
     AgentSettings,
     Nudge,
     OnFailure,
@@ -21,7 +21,14 @@ from ramure.errors import InvalidName, InvalidTool, UsageError
 from ramure.harness import Harness
 from ramure.machine import Image, Machine
 from ramure.placement import resolve_placement
-from ramure.process import AgentOrder, Endpoint, HostLike, Process, Verdict, require_process
+from ramure.processes.process import (
+    AgentOrder,
+    Endpoint,
+    HostLike,
+    Process,
+    Verdict,
+    require_process,
+)
 from ramure.run.runtime import Runtime
 from ramure.tools import Tool
 from ramure.values import Direction
@@ -143,7 +150,7 @@ def done(result: Any = None) -> None:
 
 
 def fail(reason: str) -> None:
-    """Signal failure: ``wait()`` raises ``ProcessFailed``. The first ``done`` or ``fail`` counts."""
+    """Signal failure: ``wait()`` raises ``ProcessFailed``. The first verdict counts."""
     require_process("fail()").conclude(Verdict(reason=str(reason)))
 
 

@@ -14,13 +14,13 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import anyio
 
-from ramure.agent import Agent
+from ramure.agents.agent import Agent
 from ramure.cancellation import Job, outlast
 from ramure.errors import EndpointError, UsageError
 from ramure.events import EventStream
 from ramure.machine import Image
 from ramure.placement import split_listener
-from ramure.process import (
+from ramure.processes.process import (
     IDLE_TIMEOUT,
     Endpoint,
     HostLike,
@@ -30,7 +30,7 @@ from ramure.process import (
     require_process,
     run_child,
 )
-from ramure.root import Root
+from ramure.processes.root import Root
 from ramure.scope import current
 from ramure.tools import Tool, WrongArguments
 

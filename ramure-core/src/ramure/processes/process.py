@@ -21,7 +21,8 @@ from typing import Any, Literal, TypeVar, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from ramure.agent import Agent, AgentSettings
+from ramure.agents.agent import Agent
+from ramure.agents.settings import AgentSettings
 from ramure.cancellation import Job, finish, outlast
 from ramure.errors import (
     AgentIdle,

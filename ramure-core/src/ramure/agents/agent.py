@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,80 +12,36 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 
-from ramure.cancellation import complete, finish
+from ramure.agents.lifecycle import Lifecycle
+from ramure.agents.settings import AgentSettings
+from ramure.agents.toolbox import Offer, Toolbox
 from ramure.errors import (
     AgentDied,
     AgentEnded,
     AgentError,
     AgentStalled,
-    AgentStartFailed,
     InvalidTool,
     ModelFailed,
     NoAnswer,
-    RamureError,
 )
-from ramure.events import Event, EventStream
+from ramure.events import EventStream
 from ramure.harness import Harness
 from ramure.machine import Command, LocalPath, Machine
 from ramure.run import protocol
-from ramure.run.runtime import LEASE_ELSEWHERE, LEASE_HERE, Life, Runtime
+from ramure.run.runtime import Runtime
 from ramure.scope import Scope, current
-from ramure.toolbox import Offer, Toolbox
 from ramure.tools import Tool
-from ramure.values import AgentSpec, Ending, ExecResult, Json, Terminal, Usage
+from ramure.values import Ending, ExecResult, Json, Terminal, Usage
 
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-OnFailure = Literal["fail", "ignore", "restart"]
 Status = Literal["starting", "busy", "idle", "restarting", "ended"]
 
-START_TIMEOUT = 120.0
-"""Seconds from starting an agent's program to its first word."""
-
-STALL_TIMEOUT = 900.0
-"""Seconds that a working model may be silent. Long thinking comes without a word."""
+PEER_TOOLS = frozenset({"message", "send_file", "download_file"})
+"""Names of the built-in tools, offered to agents that ``connect`` has joined to others."""
 
 DELIVERY_TIMEOUT = 60.0
 """Seconds in which a connected bridge takes a message over."""
-
-LINK_GRACE = 5.0
-"""Seconds beyond the lease after which an agent without a connection is given up."""
-
-STOPPING = 20.0
-"""Seconds that ending one agent's program may take."""
-
-RESTARTS, RESTART_PERIOD = 3, 300.0
-"""More restarts than this within so many seconds are a failure (as OTP's intensity and period)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nudge:
-    """What to say to an agent that went idle while its process waits.
-
-    Attributes:
-        text: the message.
-        after: seconds of idleness before it.
-        limit: how often at the most, in a row.
-    """
-
-    text: str
-    after: float = 30.0
-    limit: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
-    """How one agent is to be; see ``ramure.agent`` for what each means."""
-
-    system_prompt: str | None = None
-    model: str | None = None
-    cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    on_failure: OnFailure = "fail"
-    start_timeout: float = START_TIMEOUT
-    stall_timeout: float | None = STALL_TIMEOUT
-    nudge: Nudge | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -125,7 +81,6 @@ class Agent:
         self.usage = Usage()
         self.status: Status = "starting"
         self.model = settings.model or ""
-        self.incarnation = 0
         self.events = EventStream(
             log=runtime.journal.agent_log(self.address),
             process=scope.id,
@@ -137,24 +92,25 @@ class Agent:
         self.inward: dict[str, Agent] = {}
         self._scope = scope
         self._runtime = runtime
-        self._harness = harness
         self._toolbox = Toolbox(self.events)
         self._tools_changed = False
-        self._life: Life | None = None
-        self._ready = anyio.Event()
-        self._problem = ""
+        self._lifecycle = Lifecycle(
+            self.address,
+            machine=machine,
+            harness=harness,
+            settings=settings,
+            runtime=runtime,
+            observer=self,
+        )
         self._changed = anyio.Event()
         self._deliveries: dict[str, _Delivery] = {}
         self._message_ids = count(1)
         self._ask_ids = count(1)
         self._tools_in_flight = 0
         self._heard = time.monotonic()
-        self._unlinked_since: float | None = None
         self._idle_since: float | None = None
         self._nudged = 0
-        self._restarts: list[float] = []
         self._ending: Ending | None = None
-        self._stopping = False
 
     def __repr__(self) -> str:
         return f"<Agent {self.address!r} on {self.machine.name}: {self.status}>"
@@ -207,13 +163,9 @@ class Agent:
         self._announce_tools()
 
     def _announce_tools(self) -> None:
-        if self._tools_changed and self._life is not None:
+        if self._tools_changed and self._lifecycle.life is not None:
             self._tools_changed = False
-            self._tell(protocol.Tools(tools=self._toolbox.definitions()))
-
-    def _tell(self, message: protocol.FromRun) -> None:
-        if self._life is not None and self.status != "ended":
-            self._life.channel.send(message)
+            self._lifecycle.tell(protocol.Tools(tools=self._toolbox.definitions()))
 
     # --- talking to it
 
@@ -233,8 +185,9 @@ class Agent:
             while not waiting.is_set():
                 self._raise_if_ended()
                 # A connection that is down has its own, longer bound: the lease.
-                linked = self._life is not None and self._life.channel.connected
-                patience.deadline = anyio.current_time() + DELIVERY_TIMEOUT if linked else anyio.inf
+                patience.deadline = math.inf
+                if self._lifecycle.connected:
+                    patience.deadline = anyio.current_time() + DELIVERY_TIMEOUT
                 await self._next_change()
         if not waiting.is_set():
             raise self._error(
@@ -249,7 +202,7 @@ class Agent:
         delivery = _Delivery(protocol.Deliver(id=number, text=message))
         self._deliveries[number] = delivery
         self.events.emit("message_sent", {"id": number, "text": message})
-        self._tell(delivery.message)
+        self._lifecycle.tell(delivery.message)
         return delivery
 
     @overload
@@ -304,7 +257,7 @@ class Agent:
     async def interrupt(self) -> None:
         """Abort what it is doing now; it keeps its conversation and waits for a message."""
         self._raise_if_ended()
-        self._tell(protocol.Interrupt())
+        self._lifecycle.tell(protocol.Interrupt())
 
     # --- its machine
 
@@ -341,12 +294,13 @@ class Agent:
         """What its terminal shows now, or showed last."""
         if self._ending is not None:
             return self._ending.screen
-        return await self._life.session.screen() if self._life else ""
+        return await self._lifecycle.screen()
 
     @property
     def terminal(self) -> Terminal | None:
         """How a person sees its terminal; None where it has none or has ended."""
-        return self._life.session.terminal if self._life and self.status != "ended" else None
+        life = self._lifecycle.life
+        return life.session.terminal if life is not None else None
 
     # --- state
 
@@ -362,7 +316,7 @@ class Agent:
 
     def describe(self) -> dict[str, Json]:
         """What ``ramure status`` shows of it."""
-        usage = self.usage
+        usage, life = self.usage, self._lifecycle.life
         idle = self.idle_seconds
         return {
             "name": self.name,
@@ -371,12 +325,12 @@ class Agent:
             "status": self.status,
             "idle_seconds": None if idle is None else round(idle, 1),
             "model": self.model,
-            "incarnation": self.incarnation,
-            "connected": bool(self._life and self._life.channel.connected),
+            "incarnation": self._lifecycle.incarnation,
+            "connected": self._lifecycle.connected,
             "tokens": {"input": usage.input, "output": usage.output},
             "cost": usage.cost,
             "connections": cast("list[Json]", sorted(self.outward)),
-            "session": self._life.session.describe() if self._life else {},
+            "session": life.session.describe() if life else {},
         }
 
     def _change(self) -> None:
@@ -398,11 +352,12 @@ class Agent:
 
     # --- what its program says
 
-    def _on_message(self, message: protocol.FromAgent) -> None:
+    def hear(self, message: protocol.FromAgent) -> None:
+        """A message from the agent's program (called by its lifecycle)."""
         self._heard = time.monotonic()
         match message:
             case protocol.Call():
-                self._toolbox.call(message, self._tell)
+                self._toolbox.call(message, self._lifecycle.tell)
             case protocol.Cancel():
                 self._toolbox.abort(message.call)
             case protocol.Activity():
@@ -427,13 +382,11 @@ class Agent:
         self._change()
 
     def _on_ready(self, ready: protocol.Ready) -> None:
-        self._problem = ready.problem
         self.model = ready.model or self.model
         self.events.emit(
             "ready",
             {"harness": ready.harness, "version": ready.version, "model": ready.model},
         )
-        self._ready.set()
 
     def _on_activity(self, activity: protocol.Activity) -> None:
         if activity.type == "tool_start":
@@ -464,16 +417,35 @@ class Agent:
 
     def _on_model_failure(self, failure: protocol.Failure) -> None:
         self.events.emit("model_failed", {"message": failure.message, "final": failure.final})
-        if failure.final and self._ready.is_set():
+        if failure.final and self.status != "starting":
             self._fail(self._error(ModelFailed, f"its model failed: {failure.message}"))
 
-    def _on_link(self, connected: bool) -> None:
-        if self.status == "ended":
-            return
-        self._unlinked_since = None if connected else time.monotonic()
-        if self._ready.is_set():
-            self.events.emit("connected" if connected else "disconnected", None)
+    # --- what becomes of its program (called by its lifecycle)
+
+    def link(self, connected: bool) -> None:
+        """The connection to its program came or went."""
+        self.events.emit("connected" if connected else "disconnected", None)
         self._change()
+
+    def restarting(self, reason: str) -> None:
+        """Its program is gone and is about to be started again."""
+        self.status = "restarting"
+        self._toolbox.abort_all()
+        self.events.emit("restarting", {"reason": reason})
+        self._change()
+
+    def restarted(self, reason: str) -> None:
+        """Its program runs again: it goes on with its conversation, and gets what it missed."""
+        self._come_up()
+        self.events.emit("restarted", {"incarnation": self._lifecycle.incarnation})
+        self._scope.emit("agent_restarted", {"agent": self.name, "reason": reason})
+        for delivery in list(self._deliveries.values()):
+            self._lifecycle.tell(delivery.message)
+
+    def lost(self, ending: Ending) -> None:
+        """Its program is gone for good."""
+        self._conclude(ending)
+        self._fail(self._error(AgentDied, f"it died: {ending.reason}", ending.screen))
 
     def _fail(self, error: AgentError) -> None:
         """Something happened that this agent will not mend by itself."""
@@ -486,26 +458,29 @@ class Agent:
 
         ``waiting``: its process sits in ``wait()``.
         """
-        if self._life is None or self.status in ("ended", "restarting"):
-            return
-        lease = LEASE_HERE if self.machine.here else LEASE_ELSEWHERE
-        if self._unlinked_since and now - self._unlinked_since > lease + LINK_GRACE:
-            self._unlinked_since = None
-            reason = f"nothing was heard of it for {lease + LINK_GRACE:g} s"
-            self._runtime.tasks.start_soon(self._lost, Ending(reason))
-        stall = self.settings.stall_timeout
-        if stall and self.status == "busy" and now - self._heard > stall:
-            if not self._tools_in_flight and not self._toolbox.busy:
-                self._heard = now
-                self._fail(self._error(AgentStalled, f"its model said nothing for {stall:g} s"))
-        nudge = self.settings.nudge
-        if nudge and waiting and self.idle and self._idle_since and self._nudged < nudge.limit:
-            if now - self._idle_since >= nudge.after:
-                self._nudged += 1
-                self.events.emit("nudged", {"times": self._nudged})
-                self.deliver(nudge.text)
+        self._lifecycle.tend(now)
+        if self.status == "busy":
+            self._check_stall(now)
+        elif self.idle and waiting:
+            self._nudge(now)
 
-    # --- its lives
+    def _check_stall(self, now: float) -> None:
+        stall = self.settings.stall_timeout
+        working = self._tools_in_flight or self._toolbox.busy
+        if stall and not working and now - self._heard > stall:
+            self._heard = now
+            self._fail(self._error(AgentStalled, f"its model said nothing for {stall:g} s"))
+
+    def _nudge(self, now: float) -> None:
+        nudge, since = self.settings.nudge, self._idle_since
+        if nudge is None or since is None or self._nudged >= nudge.limit:
+            return
+        if now - since >= nudge.after:
+            self._nudged += 1
+            self.events.emit("nudged", {"times": self._nudged})
+            self.deliver(nudge.text)
+
+    # --- its life
 
     async def start(self) -> None:
         """Start its program and wait until it has reported. Called once, by the process.
@@ -514,155 +489,23 @@ class Agent:
             AgentStartFailed: it never came up; everything it had started is gone again.
         """
         try:
-            await self._begin_life()
-        except BaseException:
-            self._conclude(Ending("it was not started", expected=True))
+            await self._lifecycle.start()
+        except BaseException as error:
+            self._conclude(Ending(f"it was not started: {error}", expected=True))
             raise
+        self._come_up()
 
-    async def _begin_life(self) -> None:
-        self.incarnation += 1
-        self._ready = anyio.Event()
-        self._problem = ""
+    def _come_up(self) -> None:
         self._heard = time.monotonic()
-        spec = await self._spec()
-        life = await complete(
-            self._runtime.tasks,
-            lambda: self._runtime.launch(
-                self.machine,
-                self._harness,
-                spec,
-                on_message=self._on_message,
-                on_link=self._on_link,
-            ),
-            undo=self._end_life,
-        )
-        self._life = life
-        try:
-            await self._come_up(life)
-        except BaseException:
-            self._life = None
-            await finish(self._runtime.tasks, self._end_life, life)
-            raise
         if self.status in ("starting", "restarting"):
             self.status = "idle"
             self._idle_since = time.monotonic()
-        self._runtime.tasks.start_soon(self._watch, life)
-
-    async def _spec(self) -> AgentSpec:
-        state_dir = f"{self.machine.state_dir}/agents/{self.address}"
-        made = await self.machine.exec(["mkdir", "-p", "-m", "700", state_dir])
-        where = await self.machine.exec("pwd -P", cwd=self.settings.cwd, check=True)
-        if not made.ok:
-            raise self._error(AgentStartFailed, f"cannot make {state_dir}: {made.stderr.strip()}")
-        return AgentSpec(
-            run=self._runtime.id,
-            address=self.address,
-            token=secrets.token_urlsafe(32),
-            state_dir=state_dir,
-            cwd=where.stdout.rstrip("\n"),
-            incarnation=self.incarnation,
-            system_prompt=self.settings.system_prompt,
-            model=self.settings.model,
-            env=self.settings.env,
-            lease=LEASE_HERE if self.machine.here else LEASE_ELSEWHERE,
-            options=self.settings.options,
-        )
-
-    async def _come_up(self, life: Life) -> None:
-        """Wait for the program's first word, its end, or the end of patience."""
         self._tools_changed = True
         self._announce_tools()
-        timeout = self.settings.start_timeout
-        ending: Ending | None = None
-        async with anyio.create_task_group() as race:
-
-            async def watch() -> None:
-                nonlocal ending
-                ending = await life.session.wait()
-                race.cancel_scope.cancel()
-
-            race.start_soon(watch)
-            with anyio.move_on_after(timeout):
-                await self._ready.wait()
-            race.cancel_scope.cancel()
-        if ending is not None:
-            reason = f"its program ended at once: {ending.reason}"
-            raise self._error(AgentStartFailed, reason, ending.screen)
-        if not self._ready.is_set():
-            reason = f"its program did not report within {timeout:g} s"
-            raise self._error(AgentStartFailed, reason, await life.session.screen())
-        if self._problem:
-            screen = await life.session.screen()
-            raise self._error(AgentStartFailed, self._problem, screen)
-
-    async def _end_life(self, life: Life, reason: str = "the run ends it") -> None:
-        with anyio.move_on_after(STOPPING) as patience:
-            self._runtime.retire(life.channel, reason)
-            await life.session.stop()
-        if patience.cancelled_caught:
-            self._runtime.journal.record("cleanup_failed", {"what": f"stopping {self.address}"})
-
-    async def _watch(self, life: Life) -> None:
-        ending = await life.session.wait()
-        if life is self._life and not self._stopping:
-            await self._lost(ending)
-
-    async def _lost(self, ending: Ending) -> None:
-        """Its program is gone, or out of reach for good."""
-        life = self._life
-        if life is None or self._stopping:
-            return
-        self._life = None
-        self._toolbox.abort_all()
-        screen = ending.screen or await life.session.screen()
-        ending = Ending(ending.reason, ending.exit_code, screen)
-        await self._end_life(life)
-        if self.settings.on_failure == "restart" and self._may_restart():
-            await self._restart(ending)
-        else:
-            self._conclude(ending)
-            self._fail(self._error(AgentDied, f"it died: {ending.reason}", ending.screen))
-
-    def _may_restart(self) -> bool:
-        now = time.monotonic()
-        self._restarts = [t for t in self._restarts if now - t < RESTART_PERIOD]
-        self._restarts.append(now)
-        return len(self._restarts) <= RESTARTS
-
-    async def _restart(self, ending: Ending) -> None:
-        """Start its program again: it goes on with its conversation, and gets what it missed."""
-        self.status = "restarting"
-        self._change()
-        self.events.emit("restarting", {"reason": ending.reason})
-        await anyio.sleep(min(2.0 ** (len(self._restarts) - 1), 30.0))
-        if self._stopping:
-            return
-        try:
-            await self._begin_life()
-        except RamureError as error:
-            if not self._stopping:
-                await self._lost_again(error)
-            return
-        self._scope.emit("agent_restarted", {"agent": self.name, "reason": ending.reason})
-        self.events.emit("restarted", {"incarnation": self.incarnation})
-        for delivery in list(self._deliveries.values()):
-            self._tell(delivery.message)
-
-    async def _lost_again(self, error: RamureError) -> None:
-        if self._may_restart():
-            await self._restart(Ending(str(error)))
-        else:
-            self._conclude(Ending(str(error)))
-            self._fail(self._error(AgentDied, f"it could not be restarted: {error}"))
 
     async def stop(self) -> None:
         """End the agent's program and remove what it left. Its machine and log stay. Idempotent."""
-        if self._stopping:
-            return
-        self._stopping = True
-        life, self._life = self._life, None
-        if life is not None:
-            await finish(self._runtime.tasks, self._end_life, life)
+        await self._lifecycle.stop()
         self._toolbox.abort_all()
         self._conclude(Ending("it was stopped", expected=True))
 
@@ -679,9 +522,3 @@ class Agent:
             peer.inward.pop(self.address, None)
         self._runtime.release_address(self.address)
         self._change()
-
-
-PEER_TOOLS = frozenset({"message", "send_file", "download_file"})
-"""Names of the built-in tools, offered to agents that ``connect`` has joined to others."""
-
-__all__ = ["Agent", "AgentSettings", "Awaitable", "Event", "Nudge", "OnFailure"]

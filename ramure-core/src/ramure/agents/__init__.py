@@ -1,0 +1,1 @@
+"""Agents: coding agents on machines, as a program sees them."""

@@ -1,0 +1,253 @@
+"""The lives of one agent's program: started, watched, lost, started again, ended."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+
+from ramure.agents.settings import AgentSettings
+from ramure.cancellation import complete, finish
+from ramure.errors import AgentStartFailed, RamureError
+from ramure.harness import Harness
+from ramure.machine import Machine
+from ramure.run.protocol import FromAgent, FromRun, Ready
+from ramure.run.runtime import LEASE_ELSEWHERE, LEASE_HERE, Life, Runtime
+from ramure.values import AgentSpec, Ending
+
+LINK_GRACE = 5.0
+"""Seconds beyond the lease after which an agent without a connection is given up."""
+
+STOPPING = 20.0
+"""Seconds that ending one agent's program may take."""
+
+RESTARTS, RESTART_PERIOD = 3, 300.0
+"""More restarts than this within so many seconds are a failure (as OTP's intensity and period)."""
+
+LONGEST_BACKOFF = 30.0
+"""Seconds between a loss and a restart, at the most; 1 s at first, then twice as long each time."""
+
+
+class Observer(Protocol):
+    """Who is told what becomes of an agent's program."""
+
+    def hear(self, message: FromAgent) -> None:
+        """The program said something."""
+
+    def link(self, connected: bool) -> None:
+        """The connection came or went."""
+
+    def restarting(self, reason: str) -> None:
+        """The program is gone, and is about to be started again."""
+
+    def restarted(self, reason: str) -> None:
+        """The program runs again."""
+
+    def lost(self, ending: Ending) -> None:
+        """The program is gone for good."""
+
+
+class Lifecycle:
+    """Keeps one agent's program alive as its settings say.
+
+    Attributes:
+        incarnation: how often the program has been started.
+        life: the present incarnation; None before the first, between two, and after the last.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        machine: Machine,
+        harness: Harness,
+        settings: AgentSettings,
+        runtime: Runtime,
+        observer: Observer,
+    ) -> None:
+        self.address = address
+        self.incarnation = 0
+        self.life: Life | None = None
+        self._machine = machine
+        self._harness = harness
+        self._settings = settings
+        self._runtime = runtime
+        self._observer = observer
+        self._ready: Ready | None = None
+        self._reported = anyio.Event()
+        self._unlinked_since: float | None = None
+        self._losses: list[float] = []
+        self._stopping = False
+        self._lease = LEASE_HERE if machine.here else LEASE_ELSEWHERE
+
+    @property
+    def connected(self) -> bool:
+        """True while the program's bridge has a connection to the run."""
+        return self.life is not None and self.life.channel.connected
+
+    def tell(self, message: FromRun) -> None:
+        """Say something to the program; nothing happens where there is none."""
+        if self.life is not None:
+            self.life.channel.send(message)
+
+    async def screen(self) -> str:
+        """What the program's terminal shows."""
+        return await self.life.session.screen() if self.life else ""
+
+    # --- start
+
+    async def start(self) -> None:
+        """Start the program and wait until it has reported.
+
+        Raises:
+            AgentStartFailed: it never came up; everything it had started is gone again.
+        """
+        self.incarnation += 1
+        self._ready, self._reported = None, anyio.Event()
+        spec = await self._spec()
+        life = await complete(self._runtime.tasks, lambda: self._launch(spec), undo=self._end)
+        try:
+            await self._come_up(life)
+        except BaseException:
+            self.life = None
+            await finish(self._runtime.tasks, self._end, life)
+            raise
+        self._runtime.tasks.start_soon(self._watch, life)
+
+    async def _spec(self) -> AgentSpec:
+        """Make the agent's folder and see that its working directory is there."""
+        state_dir = f"{self._machine.state_dir}/agents/{self.address}"
+        made = await self._machine.exec(["mkdir", "-p", "-m", "700", state_dir])
+        if not made.ok:
+            raise self._failure(f"cannot make {state_dir}: {made.stderr.strip()}")
+        settings = self._settings
+        try:
+            where = await self._machine.exec("pwd -P", cwd=settings.cwd, check=True)
+        except FileNotFoundError as error:
+            raise self._failure(f"its working directory is not there: {error}") from error
+        return AgentSpec(
+            run=self._runtime.id,
+            address=self.address,
+            token=secrets.token_urlsafe(32),
+            state_dir=state_dir,
+            cwd=where.stdout.rstrip("\n"),
+            incarnation=self.incarnation,
+            system_prompt=settings.system_prompt,
+            model=settings.model,
+            env=settings.env,
+            lease=self._lease,
+            options=settings.options,
+        )
+
+    async def _launch(self, spec: AgentSpec) -> Life:
+        return await self._runtime.launch(
+            self._machine,
+            self._harness,
+            spec,
+            on_message=self._hear,
+            on_link=self._link,
+        )
+
+    async def _come_up(self, life: Life) -> None:
+        """Wait for the program's first word, its end, or the end of patience."""
+        self.life = life
+        endings: list[Ending] = []
+        async with anyio.create_task_group() as race:
+            race.start_soon(_first, life.session.wait, endings.append, race.cancel_scope)
+            with anyio.move_on_after(self._settings.start_timeout):
+                await self._reported.wait()
+            race.cancel_scope.cancel()
+        if endings:
+            reason = f"its program ended at once: {endings[0].reason}"
+            raise self._failure(reason, endings[0].screen)
+        if self._ready is None:
+            reason = f"its program did not report within {self._settings.start_timeout:g} s"
+            raise self._failure(reason, await life.session.screen())
+        if self._ready.problem:
+            raise self._failure(self._ready.problem, await life.session.screen())
+
+    def _failure(self, reason: str, screen: str = "") -> AgentStartFailed:
+        return AgentStartFailed(
+            reason, agent=self.address, machine=self._machine.name, screen=screen
+        )
+
+    # --- what comes from the program
+
+    def _hear(self, message: FromAgent) -> None:
+        if isinstance(message, Ready):
+            self._ready = message
+            self._reported.set()
+        self._observer.hear(message)
+
+    def _link(self, connected: bool) -> None:
+        self._unlinked_since = None if connected else time.monotonic()
+        if self.life is not None and self._reported.is_set():
+            self._observer.link(connected)
+
+    # --- loss and restart
+
+    def tend(self, now: float) -> None:
+        """Give up a program that lives but has been out of reach for too long."""
+        since, patience = self._unlinked_since, self._lease + LINK_GRACE
+        if self.life is not None and since is not None and now - since > patience:
+            self._unlinked_since = None
+            ending = Ending(f"nothing was heard of it for {patience:g} s")
+            self._runtime.tasks.start_soon(self._lose, self.life, ending)
+
+    async def _watch(self, life: Life) -> None:
+        await self._lose(life, await life.session.wait())
+
+    async def _lose(self, life: Life, ending: Ending) -> None:
+        if self._stopping or life is not self.life:
+            return
+        self.life = None
+        screen = ending.screen or await life.session.screen()
+        await self._end(life)
+        await self._restart_or_give_up(Ending(ending.reason, ending.exit_code, screen))
+
+    async def _restart_or_give_up(self, ending: Ending) -> None:
+        while self._settings.on_failure == "restart" and self._may_restart():
+            self._observer.restarting(ending.reason)
+            await anyio.sleep(min(2.0 ** (len(self._losses) - 1), LONGEST_BACKOFF))
+            if self._stopping:
+                return
+            try:
+                await self.start()
+            except RamureError as error:
+                ending = Ending(f"{ending.reason}; starting it again failed: {error}")
+            else:
+                self._observer.restarted(ending.reason)
+                return
+        if not self._stopping:
+            self._observer.lost(ending)
+
+    def _may_restart(self) -> bool:
+        now = time.monotonic()
+        self._losses = [*(t for t in self._losses if now - t < RESTART_PERIOD), now]
+        return len(self._losses) <= RESTARTS
+
+    # --- end
+
+    async def stop(self) -> None:
+        """End the program and remove what it left. Idempotent."""
+        self._stopping = True
+        life, self.life = self.life, None
+        if life is not None:
+            await finish(self._runtime.tasks, self._end, life)
+
+    async def _end(self, life: Life) -> None:
+        with anyio.move_on_after(STOPPING) as patience:
+            self._runtime.retire(life.channel, "the run ends it")
+            await life.session.stop()
+        if patience.cancelled_caught:
+            self._runtime.journal.record("cleanup_failed", {"what": f"stopping {self.address}"})
+
+
+async def _first(
+    wait: Callable[[], object], tell: Callable[[Ending], None], race: anyio.CancelScope
+) -> None:
+    tell(await wait())  # type: ignore[misc]
+    race.cancel()

@@ -1,0 +1,1 @@
+"""Processes: running ``@agent_process`` functions, and what a program calls inside them."""
