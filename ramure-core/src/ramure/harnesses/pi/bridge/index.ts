@@ -1,0 +1,29 @@
+/**
+ * The pi extension that connects an agent to its run.
+ *
+ * `RAMURE_BRIDGE` names a file with the settings. It holds the agent's token, so it is removed as
+ * soon as it has been read, and what pi starts does not learn of it. Without it, pi was not started
+ * by ramure and the extension does nothing.
+ */
+
+import { readFileSync, rmSync } from "node:fs";
+import type { ExtensionAPI } from "@earendil-works/pi-coding-agent";
+import { Bridge, type Settings } from "./bridge.ts";
+
+/** Where the bridge outlives `/reload`, which evaluates these modules anew. */
+const KEPT = Symbol.for("ramure.bridge");
+const kept = globalThis as { [KEPT]?: Bridge };
+
+export default function ramure(pi: ExtensionAPI): void {
+	kept[KEPT] ??= make();
+	kept[KEPT]?.bind(pi);
+}
+
+function make(): Bridge | undefined {
+	const path = process.env.RAMURE_BRIDGE;
+	delete process.env.RAMURE_BRIDGE;
+	if (!path) return undefined;
+	const settings = JSON.parse(readFileSync(path, "utf8")) as Settings;
+	rmSync(path);
+	return new Bridge(settings);
+}

@@ -1,0 +1,37 @@
+/** Whether pi has a model that it can use: without one it takes messages and does nothing. */
+
+import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
+
+export function modelName(ctx: ExtensionContext): string {
+	return ctx.model ? `${ctx.model.provider}/${ctx.model.id}` : "";
+}
+
+/**
+ * Why the model cannot be used, in words; "" where it can.
+ *
+ * @param wanted what `--model` said, where it was given.
+ */
+export async function modelProblem(ctx: ExtensionContext, wanted: string): Promise<string> {
+	const { model, modelRegistry: registry } = ctx;
+	const broken = registry.getError();
+	const because = broken ? ` (models.json: ${broken})` : "";
+	if (!model) {
+		return wanted ? `pi has no model ${wanted}${because}` : `pi has no model to use${because}`;
+	}
+	if (wanted && !fits(wanted, modelName(ctx), model.name)) {
+		return `pi has no model ${wanted} and would use ${modelName(ctx)} instead${because}`;
+	}
+	if (registry.hasConfiguredAuth(model)) return "";
+	const auth = await registry.getApiKeyAndHeaders(model);
+	return auth.ok ? "" : `pi has no key for ${modelName(ctx)}: ${auth.error}${because}`;
+}
+
+/** pi matches parts of ids and names; a suffix after the last colon may be a thinking level. */
+function fits(wanted: string, id: string, name: string): boolean {
+	const level = /:(off|minimal|low|medium|high|xhigh|max)$/;
+	const plain = wanted.toLowerCase().replace(level, "");
+	const short = plain.slice(plain.indexOf("/") + 1);
+	return [plain, short].some(
+		(part) => id.toLowerCase().includes(part) || name.toLowerCase().includes(part),
+	);
+}

@@ -1,0 +1,216 @@
+"""The pi harness: runs the pi coding agent unattended, in tmux, and says how it ended.
+
+Everything goes through the machine, so that it works on any: a script puts what pi needs into the
+agent's state folder (``launch.py``), tmux starts it (``tmux.py``), and the bridge in pi
+(``bridge/``) speaks with the run. How pi ends is learnt without asking again and again, from a
+process on the machine that blocks until the launcher has ended.
+"""
+
+from __future__ import annotations
+
+import signal
+from importlib.resources import files
+from shlex import quote
+
+import anyio
+
+from ramure.errors import AgentStartFailed, LinkBroken, MachineError, MachineGone
+from ramure.harness import Harness, Session
+from ramure.harnesses.pi import launch, toolset
+from ramure.harnesses.pi.tmux import TmuxServer, session_name
+from ramure.harnesses.pi.toolset import ToolSet
+from ramure.machine import Machine
+from ramure.transport import Route
+from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
+
+STOP_WITHIN = 10.0
+"""Seconds that ``stop`` may take."""
+RETRY = 1.0
+"""Seconds between two attempts to watch pi over a link that broke."""
+
+
+class PiHarness(Harness):
+    """Starts pi. One object serves one run.
+
+    The ``AgentSpec.options`` it understands: ``thinking`` (a level as in ``pi --thinking``),
+    ``approve`` (trust the working directory's own pi settings and extensions), and ``flags``
+    (a list of further arguments).
+    """
+
+    name = "pi"
+
+    def __init__(self) -> None:
+        self._tools: dict[str, ToolSet] = {}
+        self._servers: dict[str, TmuxServer] = {}
+        self._lock = anyio.Lock()
+
+    async def check(self, machine: Machine) -> list[Problem]:
+        """What is missing on the machine. Nothing is installed."""
+        if not machine.here:
+            return []
+        problems = []
+        try:
+            toolset.find_tmux()
+        except AgentStartFailed as error:
+            problems.append(Problem(error.reason))
+        try:
+            if await toolset.find() is None:
+                problems.extend(toolset.cannot_install())
+        except AgentStartFailed as error:
+            problems.append(Problem(error.reason))
+        return problems
+
+    async def start(self, machine: Machine, spec: AgentSpec, route: Route) -> Session:
+        """Start pi for an agent; see ``Harness.start``."""
+        try:
+            tools = await self._tools_of(machine)
+            server = self._server_of(machine, tools)
+            extension = str(files("ramure.harnesses.pi") / "bridge" / "index.ts")
+            session = PiSession(machine, spec, tools, server)
+            await session.start(route.address, extension)
+        except AgentStartFailed as error:
+            raise AgentStartFailed(
+                error.reason, agent=spec.address, machine=machine.name, screen=error.screen
+            ) from error
+        except MachineError as error:
+            raise AgentStartFailed(str(error), agent=spec.address) from error
+        return session
+
+    async def _tools_of(self, machine: Machine) -> ToolSet:
+        if not machine.here:
+            raise AgentStartFailed(
+                f"the pi harness cannot bring pi to machine {machine.name!r} yet"
+            )
+        async with self._lock:
+            if "" not in self._tools:
+                self._tools[""] = await toolset.ensure()
+            return self._tools[""]
+
+    def _server_of(self, machine: Machine, tools: ToolSet) -> TmuxServer:
+        key = machine.state_dir if machine.here else f"{machine.name}:{machine.state_dir}"
+        if key not in self._servers:
+            self._servers[key] = TmuxServer(machine, tools.tmux)
+        return self._servers[key]
+
+
+class PiSession(Session):
+    """One pi in one tmux session."""
+
+    def __init__(
+        self, machine: Machine, spec: AgentSpec, tools: ToolSet, server: TmuxServer
+    ) -> None:
+        self._machine = machine
+        self._spec = spec
+        self._tools = tools
+        self._server = server
+        self._name = session_name(spec.address)
+        self._pane = ""
+        self._screen = ""
+        self._ending: Ending | None = None
+        self._watching = anyio.Lock()
+        self._stopping = anyio.Lock()
+        self._told_to_stop = False
+        self._stopped = False
+
+    async def start(self, address: str, extension: str) -> None:
+        """Put everything in place and start pi; leave nothing where that fails."""
+        script = launch.prepare(self._spec, self._tools, address, extension, self._server.conf)
+        done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=30)
+        if not done.ok:
+            raise AgentStartFailed(
+                f"{self._spec.state_dir} could not be prepared: {done.stderr.strip()}"
+            )
+        marked = f"{launch.MARK}={launch.mark(self._spec)}"
+        try:
+            self._pane = await self._server.start(
+                self._name, ["env", marked, "sh", f"{self._spec.state_dir}/launch.sh"]
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.stop()
+            raise
+
+    async def wait(self) -> Ending:
+        """See ``Session.wait``."""
+        async with self._watching:
+            if self._ending is None:
+                try:
+                    code = await self._watch()
+                except (MachineGone, FileNotFoundError) as error:
+                    self._ending = Ending(str(error), expected=self._told_to_stop)
+                else:
+                    await self.screen()
+                    self._ending = self._explain(code)
+            return self._ending
+
+    async def screen(self) -> str:
+        """See ``Session.screen``."""
+        if self._pane and not self._stopped:
+            try:
+                shown = await self._server.screen(self._pane)
+            except MachineError:
+                shown = None
+            if shown is not None:
+                self._screen = shown
+        return self._screen
+
+    @property
+    def terminal(self) -> Terminal | None:
+        """See ``Session.terminal``."""
+        return self._server.terminal(self._name)
+
+    async def stop(self) -> None:
+        """See ``Session.stop``."""
+        self._told_to_stop = True
+        with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_WITHIN):
+            async with self._stopping:
+                if self._stopped:
+                    return
+                await self.screen()
+                await self._end()
+                self._stopped = True
+
+    async def _watch(self) -> int | None:
+        """Wait for the launcher's end; give pi's exit code where it could still write it."""
+        while True:
+            try:
+                process = await self._machine.open_process(
+                    ["sh", "-c", launch.WATCH], cwd=self._spec.state_dir
+                )
+                async with process:
+                    said = b"".join([chunk async for chunk in process.stdout])
+                    await process.wait()
+                return int(said) if said.strip().isdigit() else None
+            except LinkBroken:
+                await anyio.sleep(RETRY)
+
+    def _explain(self, code: int | None) -> Ending:
+        if self._told_to_stop:
+            return Ending("it was told to stop", code, self._screen, expected=True)
+        if code is None:
+            return Ending("its terminal (tmux) was killed", None, self._screen)
+        if code == 0:
+            return Ending("pi was quit", 0, self._screen)
+        if code > 128:
+            name = signal.Signals(code - 128).name
+            return Ending(f"pi was killed by {name}", 128 - code, self._screen)
+        return Ending(f"pi ended with exit code {code}", code, self._screen)
+
+    async def _end(self) -> None:
+        marked = f"{launch.MARK}={launch.mark(self._spec)}"
+        try:
+            await self._server.end(self._name)
+            script = f"MARKED={quote(marked)}\n{launch.END}"
+            await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=STOP_WITHIN)
+        except MachineGone:
+            return
+
+    def describe(self) -> dict[str, Json]:
+        """Versions and sockets, for people."""
+        return {
+            "pi": self._tools.version,
+            "node": self._tools.node,
+            "tmux_socket": self._server.socket,
+            "tmux_session": self._name,
+            "session_file": f"{self._spec.state_dir}/session.jsonl",
+        }

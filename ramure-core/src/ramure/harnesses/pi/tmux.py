@@ -1,0 +1,130 @@
+"""The tmux server of a machine: one of the run's own, driven by libtmux.
+
+libtmux sends every command of a server, session or pane through ``Server.cmd``; here that goes
+through the machine, so that it works wherever the machine is. libtmux waits for answers, so its
+calls run in worker threads, which ask the event loop to run the command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+import libtmux
+from libtmux.common import tmux_cmd
+
+from ramure import paths
+from ramure.errors import AgentStartFailed, MachineError
+from ramure.machine import Machine
+from ramure.values import Terminal
+
+T = TypeVar("T")
+
+COMMAND_TIMEOUT = 10.0
+"""Seconds that one tmux command may take."""
+
+
+class _Server(libtmux.Server):
+    """libtmux's server, whose commands run on a machine."""
+
+    def __init__(self, machine: Machine, tmux: str, socket: str, conf: str) -> None:
+        super().__init__(socket_path=socket, config_file=conf, tmux_bin=tmux)
+        self._machine = machine
+
+    def cmd(self, cmd: str, *args: Any, target: str | int | None = None) -> tmux_cmd:
+        to = () if target is None else ("-t", str(target))
+        argv = [str(self.tmux_bin), "-u", "-S", str(self.socket_path), "-f", str(self.config_file)]
+        argv += [cmd, *to, *(str(arg) for arg in args)]
+        run = partial(self._machine.exec, argv, timeout=COMMAND_TIMEOUT)
+        result = anyio.from_thread.run(run)
+        reply = object.__new__(tmux_cmd)
+        reply.cmd = argv
+        reply.stdout = result.stdout.rstrip("\n").split("\n") if result.stdout else []
+        reply.stderr = [line for line in result.stderr.split("\n") if line]
+        reply.returncode = 1 if result.exit_code is None else result.exit_code
+        return reply
+
+
+class TmuxServer:
+    """The tmux server of one machine. It starts with its first session and ends with its last.
+
+    Attributes:
+        socket: the server's socket, on the machine.
+        conf: where its options are read from, on the machine; to be there before the first start.
+    """
+
+    def __init__(self, machine: Machine, tmux: str) -> None:
+        self._machine = machine
+        self._tmux = tmux
+        wanted = f"{machine.state_dir}/tmux.sock"
+        self.socket = str(paths.socket_path(Path(wanted))) if machine.here else _short(wanted)
+        self.conf = f"{machine.state_dir}/tmux.conf"
+        self._server = _Server(machine, tmux, self.socket, self.conf)
+        self._sessions: set[str] = set()
+        # A server must not end while another session is being made in it.
+        self._lock = anyio.Lock()
+
+    async def start(self, name: str, command: list[str]) -> str:
+        """Start a command in a session of its own and give the pane's id.
+
+        Raises:
+            AgentStartFailed: tmux said no.
+        """
+        async with self._lock:
+            self._sessions.add(name)
+            arguments = ("-d", "-P", "-F", "#{pane_id}", "-s", name, "-x", "120", "-y", "40", "--")
+            reply = await _in_thread(partial(self._server.cmd, "new-session", *arguments, *command))
+            if reply.returncode != 0 or not reply.stdout:
+                raise AgentStartFailed(f"tmux: {' '.join(reply.stderr) or 'no answer'}")
+            return str(reply.stdout[0])
+
+    async def screen(self, pane: str) -> str | None:
+        """What a pane shows; None where it is not there any more.
+
+        Raises:
+            MachineError: the machine could not be asked.
+        """
+        reply = await _in_thread(partial(self._server.cmd, "capture-pane", "-p", target=pane))
+        return "\n".join(reply.stdout).rstrip() if reply.returncode == 0 else None
+
+    async def end(self, name: str) -> None:
+        """End a session, and the server with the last one. Idempotent."""
+        async with self._lock:
+            if name not in self._sessions:
+                return
+            self._sessions.discard(name)
+            if self._sessions:
+                await _in_thread(partial(self._server.cmd, "kill-session", target=f"={name}"))
+                return
+            await _in_thread(partial(self._server.cmd, "kill-server"))
+            await self._machine.exec(["rm", "-f", self.socket], timeout=COMMAND_TIMEOUT)
+
+    def terminal(self, name: str) -> Terminal:
+        """How a person attaches to a session, from inside another tmux too."""
+        command = (self._tmux, "-u", "-S", self.socket, "attach-session", "-t", f"={name}")
+        return Terminal(command, env={"TMUX": ""})
+
+
+def session_name(address: str) -> str:
+    """A name that tmux leaves as it is, for an agent's address; different for different ones."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in address)
+    if name == address:
+        return name
+    return f"{name}-{hashlib.blake2s(address.encode(), digest_size=3).hexdigest()}"
+
+
+def _short(wanted: str) -> str:
+    """A path that a socket can have, in a folder that the machine's user alone can reach."""
+    if len(wanted.encode()) <= paths.MAX_SOCKET_PATH:
+        return wanted
+    raise MachineError(f"{wanted} is too long for a socket; the machine's state folder is too deep")
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    return await anyio.to_thread.run_sync(call, abandon_on_cancel=False)
