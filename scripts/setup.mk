@@ -1,0 +1,32 @@
+# What `make setup` makes. Each part is a stamp file that is newer than what it was made from.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: all
+
+packages := $(patsubst %/pyproject.toml,%,$(wildcard ramure-*/pyproject.toml))
+
+all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp
+
+.tools/uv/.stamp: constraints/uv.txt
+	@echo "setting up: uv"
+	python=$$(scripts/find-python)
+	[ -x .tools/uv/bin/python ] || "$$python" -m venv .tools/uv
+	.tools/uv/bin/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: --requirement $<
+	touch $@
+
+# `install`, not `sync`: what a person has added to their environment stays.
+.venv/.stamp: .tools/uv/.stamp constraints/locked.txt $(packages:%=%/pyproject.toml)
+	@echo "setting up: Python packages"
+	python=$$(scripts/find-python)
+	[ -x .venv/bin/python ] || scripts/uv venv --quiet --python "$$python" .venv
+	scripts/uv pip install --quiet --python .venv --require-hashes --no-deps --requirement constraints/locked.txt
+	scripts/uv pip install --quiet --python .venv --no-deps --no-build-isolation $(packages:%=--editable ./%)
+	touch $@
+
+.tools/%/.stamp: scripts/%/package-lock.json
+	@echo "setting up: $*"
+	scripts/npm-tools $*
+	touch $@
+
+.ONESHELL:
+.SILENT:
