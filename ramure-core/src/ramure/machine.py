@@ -129,10 +129,17 @@ class Machine(ABC):
 
 
 class Backend(ABC):
-    """Turns (image, host) into machines. One object serves one run."""
+    """Turns (image, host) into machines. One object serves one run.
+
+    Attributes:
+        name: as in ``host="name"``.
+        image_type: the class of its images.
+        here: True where its machines end with this computer, so that a power loss leaves none.
+    """
 
     name: ClassVar[str]
     image_type: ClassVar[type[Image]]
+    here: ClassVar[bool] = False
 
     @abstractmethod
     def read_image(self, text: str | None) -> Image:
@@ -176,8 +183,8 @@ class Backend(ABC):
         """A machine that is already there. Raises ``MachineGone`` where it is not."""
 
     @abstractmethod
-    async def find(self, labels: Mapping[str, str]) -> list[MachineRef]:
-        """Every machine here that carries all these labels."""
+    async def find(self, labels: Mapping[str, str], *, host: Host) -> list[MachineRef]:
+        """Every machine on ``host`` that carries all these labels, half-made ones too."""
 
     @abstractmethod
     async def destroy(self, ref: MachineRef) -> None:

@@ -7,33 +7,35 @@ nothing of processes; those are built on it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
-import shutil
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ramure import paths
 from ramure.cancellation import complete, finish
-from ramure.errors import AgentStartFailed, MachineError, UsageError
+from ramure.errors import AgentStartFailed, MachineError, RamureError, UsageError
 from ramure.harness import Harness, Session
 from ramure.machine import Backend, Machine
 from ramure.placement import ListenerOptions, Placement
 from ramure.plugins import Plugins, resolve
+from ramure.run import keeper, sweep
 from ramure.run.channel import Channel
 from ramure.run.journal import Journal
+from ramure.run.ledger import Ledger
 from ramure.run.listen import Listener
 from ramure.run.protocol import FromAgent
 from ramure.transport import Route, Target, Transport
-from ramure.values import AgentSpec, Host
+from ramure.values import AgentSpec, Host, Json
 
 T = TypeVar("T")
 
@@ -56,6 +58,11 @@ def new_execution_id() -> str:
         stamp, digit = divmod(stamp, 32)
         text = _DIGITS[digit] + text
     return text + "".join(secrets.choice(_DIGITS) for _ in range(3))
+
+
+def url_host(host: str) -> str:
+    """A host as it stands in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass(slots=True)
@@ -111,26 +118,60 @@ class Runtime:
         self._parts: dict[tuple[str, str], Any] = {}
         self._addresses: set[str] = set()
         self._counter = 0
-        self._lock = -1
+        self._closing = AsyncExitStack()
         self._routes = anyio.Lock()
 
     # --- start and end
 
     async def start(self) -> None:
-        """Make the run's folders and open its sockets."""
+        """Make the run's folders, start its keeper and open its sockets.
+
+        Each step leaves with ``close`` what undoes it, so that a start that fails halfway is undone
+        as well.
+        """
         paths.make_private(paths.runtimes())
         paths.make_private(self.folder)
-        self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (self.folder / sweep.LOCK).touch(mode=0o600)
+        self._closing.enter_context(sweep.lock(self.folder))
         self.journal = Journal(self.logs)
+        self._closing.callback(self.journal.close)
+        pipe = keeper.start(self.id, str(paths.home()))
+        self._closing.callback(keeper.dismiss, pipe)
+        self.ledger = Ledger(self.folder)
+        self._closing.push_async_callback(self._patiently, self._leave_nothing)
+        self.ledger.run(**self.facts())
         self.listener = Listener(self.id)
+        self._closing.push_async_callback(self._patiently, self.listener.aclose)
+        self.target = await self._listen()
+        self.tasks.start_soon(self._sweep_dead_runs)
+
+    async def _listen(self) -> Target:
         agents = paths.socket_path(self.folder / "agents.sock")
         await self.listener.open_unix(agents)
-        url = None
-        if options := self._listener_options:
-            host, port = await self.listener.open_websocket(options.host, options.port)
-            url = options.base_url or f"ws://{f'[{host}]' if ':' in host else host}:{port}"
-        self.target = Target(str(agents), url)
+        if self._listener_options is None:
+            return Target(str(agents))
+        options = self._listener_options
+        host, port = await self.listener.open_websocket(options.host, options.port)
+        return Target(str(agents), options.base_url or f"ws://{url_host(host)}:{port}")
+
+    def facts(self) -> dict[str, Json]:
+        """What the run is, for people."""
+        return {
+            "id": self.id,
+            "program": self.name,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": self.started,
+            "logs": str(self.logs),
+        }
+
+    async def _sweep_dead_runs(self) -> None:
+        """Remove in the background what runs left whose keepers died with them."""
+        for folder in await anyio.to_thread.run_sync(sweep.dead_runs):
+            try:
+                await sweep.sweep(folder, self.plugins)
+            except (RamureError, OSError) as error:
+                self.journal.record("sweep_failed", {"run": folder.name, "error": str(error)})
 
     async def close(self) -> None:
         """Remove what the run still owns. Shielded; each step is bounded."""
@@ -140,14 +181,14 @@ class Runtime:
                     removals.start_soon(self._patiently, self._remove, tenancy)
             for part in self._parts.values():
                 await self._patiently(part.aclose)
-            await self._patiently(self.listener.aclose)
-        self.journal.close()
-        self._remove_folder()
+            await self._closing.aclose()
 
-    def _remove_folder(self) -> None:
-        Path(self.target.socket).unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+    async def _leave_nothing(self) -> None:
+        """Remove what was only half made, and then the run's files."""
+        self.ledger.close()
+        _, complete = await sweep.remove_machines(self.folder, self.plugins)
+        if complete:
+            sweep.remove_files(self.folder)
 
     async def _patiently(self, work: Callable[..., Awaitable[object]], *args: object) -> None:
         """Do one step of the closing; what fails or takes too long is told and left."""
@@ -194,14 +235,18 @@ class Runtime:
         self._counter += 1
         name = f"ramure-{self.id}-{self._counter}"
         host = await placement.choose_host()
+        backend = self.backend(placement.backend)
         self.journal.record("machine_starting", {"machine": name, "host": str(host)})
+        self.ledger.making(name, backend.name, str(host), durable=not backend.here)
         try:
-            machine = await self.backend(placement.backend).provision(
+            machine = await backend.provision(
                 placement.image, host, name=name, labels=self.labels()
             )
         except BaseException:
+            # Its entry stays in the ledger: at the run's end somebody looks whether all is gone.
             placement.release_host(host)
             raise
+        self.ledger.made(machine.ref, name)
         self.tenancies[machine.name] = Tenancy(machine, placement, host)
         self.journal.record("machine_started", {"machine": machine.name, "host": str(host)})
         return machine
@@ -226,6 +271,7 @@ class Runtime:
                 await tenancy.route.aclose()
         finally:
             await tenancy.machine.destroy()
+            self.ledger.gone(tenancy.machine.name)
             tenancy.placement.release_host(tenancy.host)
         self.journal.record("machine_removed", {"machine": tenancy.machine.name})
 

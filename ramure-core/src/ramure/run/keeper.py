@@ -1,0 +1,70 @@
+"""The run's watchdog: a small process of its own session that outlives the run by seconds.
+
+It waits on a pipe whose other end only the run holds. The kernel closes that end however the run
+dies, ``kill -9`` included; then the keeper cleans up at once. A run that ends by itself says so on
+the pipe first, and the keeper just goes.
+
+Run as a script, by its path and without the ``site`` module: until it has something to do it
+imports nothing of ramure and costs one idle Python process of a few MB.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+BYE = b"bye\n"
+
+
+def start(run: str, home: str) -> int:
+    """Start the keeper of a run; give the end of the pipe to hold.
+
+    Args:
+        run: the execution id.
+        home: ``paths.home()`` as it is now; a later change of the environment does not mislead it.
+    """
+    import subprocess
+
+    reader, writer = os.pipe()
+    try:
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, run],
+            stdin=reader,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "RAMURE_HOME": home},
+            cwd="/",
+            start_new_session=True,
+        )
+    finally:
+        os.close(reader)
+    return writer
+
+
+def dismiss(pipe: int) -> None:
+    """The run has ended by itself: let its keeper go."""
+    try:
+        os.write(pipe, BYE)
+    except BrokenPipeError:
+        pass  # it is gone already; the run has cleaned up by itself
+    finally:
+        os.close(pipe)
+
+
+def main() -> None:
+    """Wait for the run's last word or its death; after the latter, clean up."""
+    import signal
+
+    # Ctrl-C and a closed terminal are the run's business; what it leaves is the keeper's.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    heard = b""
+    while data := os.read(0, 64):
+        heard += data
+    if not heard.endswith(BYE):
+        arguments = [sys.executable, "-m", "ramure.run.sweep", sys.argv[1]]
+        os.execv(sys.executable, arguments)  # noqa: S606 the same program, now with ramure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Cleaning up after runs that died: by their keepers, by the next run, by ``ramure gc``.
+
+Whether a run lives is told by the lock on its folder, which the kernel releases with its process.
+A run whose lock somebody holds is never touched; an error in asking never counts as death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+
+from ramure import paths
+from ramure.errors import RamureError
+from ramure.placement import read_host
+from ramure.plugins import Plugins, resolve
+from ramure.run import ledger
+from ramure.values import MachineRef
+
+log = logging.getLogger("ramure")
+
+LOCK = "lock"
+
+
+class StillAlive(RamureError):
+    """The run lives; it is not touched."""
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder.
+
+    Raises:
+        StillAlive: somebody holds it.
+        FileNotFoundError: there is no such run.
+    """
+    file = os.open(folder / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StillAlive(f"the run {folder.name} lives") from None
+        yield
+    finally:
+        os.close(file)
+
+
+def is_alive(folder: Path) -> bool:
+    """Whether the run of this folder lives. False where there is no such folder."""
+    try:
+        with lock(folder):
+            return False
+    except StillAlive:
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def dead_runs() -> list[Path]:
+    """The folders of runs that died and left something."""
+    try:
+        folders = [f for f in paths.runtimes().iterdir() if (f / LOCK).exists()]
+    except FileNotFoundError:
+        return []
+    return sorted(f for f in folders if not is_alive(f))
+
+
+async def sweep(folder: Path, plugins: Plugins) -> list[str]:
+    """Remove all that a dead run left; give the names of the machines that were removed.
+
+    What cannot be removed now (an engine that does not answer) stays in the ledger for the next.
+
+    Raises:
+        StillAlive: the run lives.
+    """
+    with lock(folder):
+        removed, complete = await remove_machines(folder, plugins)
+        if complete:
+            remove_files(folder)
+        return removed
+
+
+async def remove_machines(folder: Path, plugins: Plugins) -> tuple[list[str], bool]:
+    """Remove what the ledger says may be there; whoever calls holds the lock.
+
+    Gives the names of what was removed, and whether nothing is left.
+    """
+    removed: list[str] = []
+    complete = True
+    for entry in ledger.read(folder).entries.values():
+        try:
+            removed += await _remove(folder.name, entry, plugins)
+        except Exception:  # one machine out of reach keeps no other
+            log.warning("cannot remove %s now", entry.name, exc_info=True)
+            complete = False
+    return removed, complete
+
+
+async def _remove(run: str, entry: ledger.Entry, plugins: Plugins) -> list[str]:
+    backend = resolve(plugins.backend(entry.backend).load)()
+    try:
+        found: dict[str, MachineRef] = {entry.name: entry.ref} if entry.ref else {}
+        labels = {"ramure.run": run}
+        for ref in await backend.find(labels, host=read_host(entry.host)):
+            found[ref.name] = ref
+        for ref in found.values():
+            await backend.destroy(ref)
+        return list(found)
+    finally:
+        await backend.aclose()
+
+
+def remove_files(folder: Path) -> None:
+    """Remove a run's folder and sockets. Its logs stay."""
+    socket = folder.parent / f"{folder.name}.sock"
+    for path in (socket, folder / "agents.sock"):
+        short = paths.socket_path(path)
+        short.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def sweep_when_dead(folder: Path, *, patience: float = 600.0) -> None:
+    """Clean up after a run as soon as its lock is free: its last moments may take some.
+
+    A child that the program forked holds the lock too; ``patience`` bounds the wait for it.
+    """
+    with anyio.move_on_after(patience):
+        while True:
+            try:
+                await sweep(folder, Plugins.load())
+            except StillAlive:
+                await anyio.sleep(0.1)
+            except FileNotFoundError:
+                return
+            else:
+                return
+
+
+def main() -> None:
+    """Clean up after one run; what a keeper turns into."""
+    asyncio.run(sweep_when_dead(paths.runtimes() / sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,604 @@
+"""What a process is: results, errors, children, cancellation, time-outs."""
+
+import asyncio
+import time
+import warnings
+
+import anyio
+import pytest
+
+import ramure
+from ramure import (
+    agent_process,
+    bubble,
+    current_process,
+    current_runtime,
+    done,
+    emit,
+    expose,
+    fail,
+    running,
+    spawn,
+    wait,
+)
+
+pytestmark = pytest.mark.usefixtures("ramure_home")
+
+
+@agent_process
+async def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@agent_process
+async def failing(reason: str = "no luck") -> None:
+    fail(reason)
+    await wait()
+
+
+@agent_process
+async def for_ever() -> None:
+    await asyncio.sleep(3600)
+
+
+async def test_a_root_returns_its_result(ramure_home):
+    assert await add(1, b=2) == 3
+    assert not list((ramure_home / "runtimes").iterdir()), "nothing of the run is left"
+    (logs,) = (ramure_home / "logs").iterdir()
+    assert (logs / "_runtime.jsonl").exists()
+
+
+def test_it_runs_under_asyncio_run():
+    assert asyncio.run(add(1)) == 2
+
+
+async def test_decorated_with_and_without_arguments():
+    @agent_process(timeout=60)
+    async def configured() -> str:
+        return "fine"
+
+    assert await configured() == "fine"
+    assert configured.__name__ == "configured"
+
+
+async def test_wrong_arguments_are_told_before_anything_is_started(ramure_home):
+    with pytest.raises(TypeError, match="missing a required argument"):
+        await add()
+    assert not (ramure_home / "logs").exists()
+
+
+def test_only_async_functions_can_be_processes():
+    with pytest.raises(ramure.UsageError, match="not an async function"):
+
+        @agent_process
+        def plain():
+            pass
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_timeout_is_positive(timeout):
+    with pytest.raises(ramure.UsageError, match="timeout"):
+        agent_process(timeout=timeout)
+
+
+async def test_exceptions_leave_as_they_are():
+    @agent_process
+    async def inner():
+        raise KeyError("mine")
+
+    @agent_process
+    async def outer():
+        await inner()
+
+    with pytest.raises(KeyError, match="mine"):
+        await inner()
+    with pytest.raises(KeyError, match="mine"):
+        await outer()
+
+
+async def test_done_ends_wait():
+    @agent_process
+    async def main():
+        done({"answer": 42})
+        done("too late")
+        return await wait()
+
+    assert await main() == {"answer": 42}
+
+
+async def test_fail_raises_a_typed_error():
+    with pytest.raises(ramure.ProcessFailed) as caught:
+        await failing("out of luck")
+    assert caught.value.reason == "out of luck"
+    assert caught.value.process == "failing"
+
+
+@pytest.mark.parametrize(
+    "call", [done, lambda: fail("x"), lambda: emit("x"), lambda: spawn(add, 1), current_runtime]
+)
+def test_ambient_functions_need_a_process(call):
+    with pytest.raises(ramure.NotInProcess):
+        call()
+
+
+async def test_nested_processes_share_the_run():
+    @agent_process
+    async def inner():
+        return current_runtime()
+
+    @agent_process
+    async def outer():
+        return await inner() is current_runtime()
+
+    assert await outer()
+
+
+async def test_gather_over_processes():
+    @agent_process
+    async def main():
+        return await asyncio.gather(add(1), add(2), add(3))
+
+    assert await main() == [2, 3, 4]
+
+
+async def test_survivors_of_a_gather_end_with_their_parent():
+    ended = []
+
+    @agent_process
+    async def slow():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("slow")
+
+    @agent_process
+    async def main():
+        await asyncio.gather(slow(), failing())
+
+    with pytest.raises(ramure.ProcessFailed):
+        await main()
+    assert ended == ["slow"]
+
+
+async def test_spawned_children_end_before_their_parent():
+    order = []
+
+    @agent_process
+    async def child():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            order.append("child")
+
+    @agent_process
+    async def main():
+        handle = spawn(child)
+        await handle.events.listen_for("started", replay=True)
+        return handle
+
+    handle = await main()
+    order.append("parent")
+    assert order == ["child", "parent"]
+    assert handle.status == "cancelled"
+
+
+async def test_a_handle_can_be_awaited():
+    @agent_process
+    async def main():
+        good, bad = spawn(add, 4), spawn(failing)
+        assert await good == 5
+        assert await good == 5
+        with pytest.raises(ramure.ProcessFailed):
+            await bad
+        return good.status, bad.status
+
+    assert await main() == ("done", "failed")
+
+
+async def test_spawn_takes_plain_async_functions():
+    async def plain(x):
+        return x
+
+    @agent_process
+    async def main():
+        return await spawn(plain, "x")
+
+    assert await main() == "x"
+
+
+async def test_cancel_of_a_handle():
+    @agent_process
+    async def main():
+        handle = spawn(for_ever)
+        handle.cancel()
+        with pytest.raises(ramure.ProcessCancelled):
+            await handle
+        return [e.type async for e in handle.events]
+
+    assert await main() == ["started", "cancelled"]
+
+
+async def test_cancelling_whoever_awaits_a_handle_leaves_the_process():
+    @agent_process
+    async def main():
+        handle = spawn(for_ever)
+        with anyio.move_on_after(0.05):
+            await handle
+        return handle.status
+
+    assert await main() == "running"
+
+
+async def test_a_childs_failure_cancels_nobody():
+    @agent_process
+    async def main():
+        handle = spawn(failing)
+        async for event in handle.events:
+            if event.type == "failed":
+                assert isinstance(event.data, ramure.ProcessFailed)
+        return "still here"
+
+    assert await main() == "still here"
+
+
+async def test_a_failure_that_nobody_looked_at_is_warned_about():
+    @agent_process
+    async def main():
+        spawn(failing)
+        await asyncio.sleep(0.05)
+
+    with pytest.warns(RuntimeWarning, match="nobody looked"):
+        await main()
+
+
+async def test_a_timeout_ends_the_process_after_its_cleanup():
+    cleaned = []
+
+    @agent_process(timeout=0.05)
+    async def main():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaned.append(True)
+
+    with pytest.raises(ramure.ProcessTimeout, match=r"main.*0\.05 s"):
+        await main()
+    assert cleaned
+
+
+async def test_cancellation_of_the_caller_ends_the_process():
+    handles = []
+
+    @agent_process
+    async def main():
+        handles.append(current_process())
+        await asyncio.sleep(3600)
+
+    with anyio.move_on_after(0.1) as scope:
+        await main()
+    assert scope.cancelled_caught
+    assert handles[0].status == "cancelled"
+
+
+async def test_native_cancellation_twice_still_cleans_up(ramure_home):
+    cleaning, cleaned = asyncio.Event(), []
+
+    @agent_process
+    async def child():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            cleaning.set()
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0.1)
+            cleaned.append(True)
+
+    @agent_process
+    async def main():
+        await child()
+
+    task = asyncio.create_task(main())
+    await asyncio.sleep(0.1)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned
+    assert not list((ramure_home / "runtimes").iterdir())
+
+
+async def test_an_immediate_retry_by_events():
+    attempts = []
+
+    @agent_process
+    async def flaky():
+        attempts.append(1)
+        if len(attempts) < 3:
+            fail("again")
+        else:
+            done("at last")
+        return await wait()
+
+    @agent_process
+    async def main():
+        while True:
+            handle = spawn(flaky)
+            async for event in handle.events:
+                if event.type == "done":
+                    return event.data
+
+    assert await main() == "at last"
+    assert len(attempts) == 3
+
+
+async def test_bubble_forwards_from_the_first_event_on_and_tags():
+    @agent_process
+    async def task(n):
+        emit("progress", n)
+        return n
+
+    @agent_process
+    async def pool():
+        handles = [spawn(task, n) for n in range(3)]
+        for n, handle in enumerate(handles):
+            bubble(handle, source=f"t{n:04d}")
+        for handle in handles:
+            await handle
+
+    @agent_process
+    async def main():
+        handle = spawn(pool)
+        return [(e.source, e.type, e.data) async for e in handle.events]
+
+    events = await main()
+    for n in range(3):
+        mine = [(kind, data) for source, kind, data in events if source == f"t{n:04d}"]
+        assert mine == [("started", {"name": "task"}), ("progress", n), ("done", n)]
+    assert events[-1][:2] == (None, "done")
+
+
+async def test_bubble_of_bubbled_events_keeps_the_way():
+    @agent_process
+    async def leaf():
+        emit("hello")
+
+    @agent_process
+    async def middle():
+        handle = spawn(leaf)
+        bubble(handle, source="leaf")
+        await handle
+
+    @agent_process
+    async def main():
+        handle = spawn(middle)
+        bubble(handle, source="middle")
+        await handle
+        await asyncio.sleep(0.01)
+        return [e.source async for e in _until_quiet(current_process().events) if e.type == "hello"]
+
+    assert await main() == ["middle/leaf"]
+
+
+async def _until_quiet(stream):
+    for _ in range(len(stream)):
+        pass
+    count = 0
+    async for event in stream:
+        yield event
+        count += 1
+        if count == len(stream):
+            return
+
+
+@agent_process
+async def pool():
+    specs = {}
+
+    @expose
+    async def add_task(spec: str) -> str:
+        tid = f"t{len(specs):04d}"
+        specs[tid] = spec
+        emit("task_added", {"task_id": tid})
+        return tid
+
+    @expose
+    async def tasks() -> dict[str, str]:
+        return dict(specs)
+
+    @expose
+    async def finish() -> str:
+        done(sorted(specs))
+        return "finished"
+
+    @expose
+    async def boom() -> None:
+        raise LookupError("own error")
+
+    emit("ready", None)
+    return await wait()
+
+
+async def test_endpoints():
+    @agent_process
+    async def main():
+        handle = spawn(pool)
+        assert await handle.call("add_task", spec="one") == "t0000"
+        assert await handle.call("tasks") == {"t0000": "one"}
+        with pytest.raises(LookupError, match="own error"):
+            await handle.call("boom")
+        with pytest.raises(ramure.EndpointError, match=r"no 'nix'.*add_task"):
+            await handle.call("nix")
+        with pytest.raises(ramure.EndpointError, match="spec"):
+            await handle.call("add_task", spek=1)
+        assert await handle.call("finish") == "finished"
+        assert await handle == ["t0000"]
+        with pytest.raises(ramure.EndpointError, match="ended"):
+            await handle.call("tasks")
+        return [e.type async for e in handle.events]
+
+    assert await main() == ["started", "ready", "task_added", "done"]
+
+
+async def test_an_endpoint_acts_on_its_own_process():
+    @agent_process
+    async def main():
+        handle = spawn(pool)
+        await handle.call("add_task", spec="x")
+        return [e.type async for e in _until_quiet(current_process().events)]
+
+    assert await main() == ["started"]
+
+
+async def test_a_caller_that_gives_up_cancels_its_endpoint():
+    cancelled = anyio.Event()
+
+    @agent_process
+    async def child():
+        @expose
+        async def slow():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                cancelled.set()
+
+        await wait()
+
+    @agent_process
+    async def main():
+        handle = spawn(child)
+        with anyio.move_on_after(0.05):
+            await handle.call("slow")
+        await cancelled.wait()
+
+    with anyio.fail_after(10):
+        await main()
+
+
+async def test_running_beside_other_code():
+    async with running(pool) as handle:
+        assert await handle.call("add_task", spec="x") == "t0000"
+        await handle.call("finish")
+        assert await handle == ["t0000"]
+
+
+async def test_leaving_running_cancels(ramure_home):
+    async with running(for_ever) as handle:
+        await handle.events.listen_for("started", replay=True)
+    assert handle.status == "cancelled"
+    assert not list((ramure_home / "runtimes").iterdir())
+
+
+async def test_running_gives_the_failure_to_the_handle():
+    async with running(failing) as handle:
+        with pytest.raises(ramure.ProcessFailed):
+            await handle
+
+
+async def test_running_tells_what_kept_it_from_starting():
+    @agent_process(image="/no/such/folder")
+    async def main():
+        pass
+
+    with pytest.raises(ramure.PlacementError):
+        async with running(main):
+            pass
+
+
+async def test_a_process_that_has_ended_starts_nothing():
+    late = []
+
+    @agent_process
+    async def main():
+        async def orphan():
+            await asyncio.sleep(0.1)
+            try:
+                await add(1)
+            except ramure.UsageError as error:
+                late.append(error)
+
+        task = asyncio.create_task(orphan())
+        late.append(task)
+
+    await main()
+    await late[0]
+    assert isinstance(late[1], ramure.NotInProcess)
+
+
+async def test_a_wait_that_nothing_can_end_fails():
+    @agent_process(idle_timeout=0.3)
+    async def main():
+        await wait()
+
+    with anyio.fail_after(20), pytest.raises(ramure.AgentIdle, match="nothing can call them"):
+        await main()
+
+
+async def test_a_wait_with_a_child_at_work_is_not_idle():
+    @agent_process
+    async def worker():
+        await asyncio.sleep(1.0)
+
+    @agent_process(idle_timeout=0.2)
+    async def main():
+        handle = spawn(worker)
+
+        async def finish():
+            await handle
+            done("ok")
+
+        task = asyncio.create_task(finish())
+        result = await wait()
+        await task
+        return result
+
+    assert await main() == "ok"
+
+
+def test_under_another_loop_the_first_call_says_so():
+    trio = pytest.importorskip("trio")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ramure.UsageError, match="asyncio"):
+            trio.run(add, 1)
+
+
+async def test_many_children_are_forgotten():
+    @agent_process
+    async def main():
+        for n in range(300):
+            await add(n)
+        return len(current_process().children)
+
+    assert await main() == 0
+
+
+async def test_the_log_holds_every_event(ramure_home):
+    @agent_process
+    async def main():
+        emit("custom", {"n": 1})
+
+    await main()
+    (log,) = (ramure_home / "logs").glob("*/_runtime.jsonl")
+    text = log.read_text()
+    assert '"custom"' in text
+    assert '"done"' in text
+
+
+async def test_log_dir_moves_the_log(tmp_path):
+    @agent_process(log_dir=tmp_path / "here")
+    async def main():
+        pass
+
+    await main()
+    assert (tmp_path / "here" / "_runtime.jsonl").exists()
+
+
+async def test_execution_ids_sort_by_time():
+    from ramure.run.runtime import new_execution_id
+
+    first = new_execution_id()
+    time.sleep(1.1)  # noqa: ASYNC251 the ids count seconds
+    assert new_execution_id() > first
+    assert len(first) == 10
