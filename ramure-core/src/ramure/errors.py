@@ -17,6 +17,8 @@
     │   ├── AgentIdle               everybody waits for agents that wait for everybody
     │   ├── AgentStalled            its model said nothing for ``stall_timeout``
     │   ├── AgentEnded              it was used after its end
+    │   ├── NoSuchAgent             the run has no agent of this address
+    │   ├── NoTerminal              it has no terminal to be seen
     │   ├── ModelFailed             its model refused or failed for good
     │   └── NoAnswer                ``agent.ask`` got none
     ├── NotConnected                two agents without an edge from one to the other
@@ -28,7 +30,10 @@
     │   ├── LinkBroken              the way to it broke; says whether the outcome is unknown
     │   ├── CommandFailed           ``exec(check=True)`` and the command failed or timed out
     │   └── UnsafePath              a name in an archive or tree that leaves its folder
-    └── RunError                    the CLI found no such run, several, or one that died
+    └── RunError                    about one run, as the CLI sees it
+        ├── NoSuchRun               no live run, or none of this id
+        ├── SeveralRuns             the id fits several, or was left out where there are several
+        └── RunDied                 it ended without a farewell, or does not answer
 
 A message says what happened, to which agent on which machine, and what to do.
 """
@@ -143,6 +148,14 @@ class AgentEnded(AgentError):
     """The agent was used after its end."""
 
 
+class NoSuchAgent(AgentError):
+    """The run has no agent of this address, or several that it could mean."""
+
+
+class NoTerminal(AgentError):
+    """The agent has no terminal that a person could see."""
+
+
 class ModelFailed(AgentError):
     """The agent's model refused or failed, and trying again will not help."""
 
@@ -212,4 +225,16 @@ class UnsafePath(MachineError):
 
 
 class RunError(RamureError):
-    """No such run, several that fit, or one that died."""
+    """Something about one run, as the CLI sees it from outside."""
+
+
+class NoSuchRun(RunError):
+    """There is no live run, or none of this id."""
+
+
+class SeveralRuns(RunError):
+    """The id fits several runs, or was left out where there are several."""
+
+
+class RunDied(RunError):
+    """The run ended without a farewell, or does not answer."""

@@ -13,7 +13,8 @@ import os
 import time
 import warnings
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
@@ -267,6 +268,17 @@ class Process:
     async def next_change(self) -> None:
         """Wait until something about this process changes."""
         await self._changed.wait()
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """A person sits at a terminal of one of its agents or machines: it is not idle."""
+        self._terminals += 1
+        self._stir()
+        try:
+            yield
+        finally:
+            self._terminals -= 1
+            self._stir()
 
     def _stir(self, by: int = 0) -> None:
         self._active += by

@@ -1,0 +1,100 @@
+"""The control socket of a run, which the CLI speaks with: ``~/.ramure/runtimes/{id}.sock``.
+
+What is said there is in ``ramure.run.rpc``; the methods are in ``ramure.operations``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+from anyio.abc import SocketListener, SocketStream
+
+from ramure import paths
+from ramure.run.rpc import Connection, Method
+
+MAX_CONNECTIONS = 64
+"""Connections at a time; the next is told so and closed."""
+
+CLOSING = 5.0
+"""Seconds in which the connections end when the run does."""
+
+
+class Control:
+    """The server of one run's control socket."""
+
+    def __init__(self) -> None:
+        self._scope = anyio.CancelScope()
+        self._task: asyncio.Task[None] | None = None
+        self._files: tuple[Path, ...] = ()
+        self._connections = 0
+
+    async def open(self, path: Path, methods: Mapping[str, Method]) -> None:
+        """Listen at ``path``, which becomes a link where it is too long for a socket.
+
+        Raises:
+            OSError: the socket cannot be made there.
+        """
+        actual = paths.socket_path(path)
+        self._files = (path, actual)
+        listener = await SocketListener.from_socket(_listen(path, actual))
+        # The one task that is made here is owned by this object until ``aclose`` has awaited it.
+        self._task = asyncio.create_task(self._accept(listener, methods), name="ramure control")
+
+    async def aclose(self) -> None:
+        """Remove the socket and end all connections. Idempotent, bounded."""
+        for file in self._files:
+            file.unlink(missing_ok=True)
+        if self._task is not None:
+            self._scope.cancel()
+            await asyncio.wait({self._task}, timeout=CLOSING)
+            if self._task.done() and not self._task.cancelled():
+                self._task.result()
+
+    async def _accept(self, listener: SocketListener, methods: Mapping[str, Method]) -> None:
+        with self._scope:
+            async with listener, anyio.create_task_group() as tasks:
+                while True:
+                    try:
+                        stream = await listener.accept()
+                    except OSError:
+                        # Out of file descriptors: those who are connected go on, others wait.
+                        await anyio.sleep(0.1)
+                    else:
+                        tasks.start_soon(self._serve, stream, methods)
+
+    async def _serve(self, stream: SocketStream, methods: Mapping[str, Method]) -> None:
+        connection = Connection(stream, methods)
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS:
+                await connection.refuse(f"the run has {MAX_CONNECTIONS} connections already")
+            else:
+                await connection.serve()
+        finally:
+            self._connections -= 1
+
+
+def _listen(path: Path, actual: Path) -> socket.socket:
+    """A listening socket at ``actual``, owner-only from its first moment whatever the umask."""
+    for stale in (path, actual):
+        stale.unlink(missing_ok=True)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        with suppress(OSError):  # Linux makes the file with this mode at once; macOS cannot
+            os.fchmod(made.fileno(), 0o600)
+        made.bind(os.fspath(actual))
+        actual.chmod(0o600)
+        if actual != path:
+            path.symlink_to(actual)
+        made.listen(MAX_CONNECTIONS)  # and only now can anybody connect
+    except BaseException:
+        made.close()
+        raise
+    return made
