@@ -1,0 +1,27 @@
+"""The plugins that ramure's own project makes, for the message where one is not installed.
+
+The only place in core that knows their names; nothing depends on it but words.
+"""
+
+from __future__ import annotations
+
+from ramure.errors import PluginError
+
+_IMAGES = {"docker": "DockerImage", "ssh": "SshImage", "modal": "ModalImage"}
+
+BACKENDS = frozenset(_IMAGES)
+"""Names of backends that ``pip install 'ramure[name]'`` brings."""
+
+
+class MissingPlugin(PluginError, ImportError):
+    """A plugin that is known but not installed; the message says how to install it."""
+
+
+def cure(backend: str) -> str:
+    """The command that installs the backend; "" where it is not known."""
+    return f"pip install 'ramure[{backend}]'" if backend in BACKENDS else ""
+
+
+def backend_of_image(image: str) -> str | None:
+    """The backend that brings this image class; None where it is not known."""
+    return next((backend for backend, name in _IMAGES.items() if name == image), None)
