@@ -1,1 +1,48 @@
-"""For tests, of programs and of plugins: contract suites, scripted model, scripted harness."""
+"""For tests, of programs and of plugins: scripted model, scripted harness, contract suites.
+
+The contract suites import pytest and are modules of their own.
+"""
+
+from ramure.testing.model import ScriptedModel
+from ramure.testing.request import Message, Request, ToolResult
+from ramure.testing.script import (
+    BrokenJson,
+    Crash,
+    Delay,
+    Drop,
+    Exit,
+    Fail,
+    Finish,
+    Hang,
+    Part,
+    Raw,
+    Script,
+    Text,
+    Think,
+    ToolCall,
+    Turn,
+)
+from ramure.values import Usage
+
+__all__ = [
+    "BrokenJson",
+    "Crash",
+    "Delay",
+    "Drop",
+    "Exit",
+    "Fail",
+    "Finish",
+    "Hang",
+    "Message",
+    "Part",
+    "Raw",
+    "Request",
+    "Script",
+    "ScriptedModel",
+    "Text",
+    "Think",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
+    "Usage",
+]
