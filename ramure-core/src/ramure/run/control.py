@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import anyio
-from anyio.abc import SocketListener, SocketStream
 
 from ramure import paths
-from ramure.run.rpc import Connection, Method
+from ramure.run.rpc import CHUNK, Connection, Method
 
 MAX_CONNECTIONS = 64
 """Connections at a time; the next is told so and closed."""
@@ -42,9 +42,9 @@ class Control:
         """
         actual = paths.socket_path(path)
         self._files = (path, actual)
-        listener = await SocketListener.from_socket(_listen(path, actual))
+        bound = _bind(path, actual)
         # The one task that is made here is owned by this object until ``aclose`` has awaited it.
-        self._task = asyncio.create_task(self._accept(listener, methods), name="ramure control")
+        self._task = asyncio.create_task(self._serve(bound, methods), name="ramure control")
 
     async def aclose(self) -> None:
         """Remove the socket and end all connections. Idempotent, bounded."""
@@ -56,20 +56,22 @@ class Control:
             if self._task.done() and not self._task.cancelled():
                 self._task.result()
 
-    async def _accept(self, listener: SocketListener, methods: Mapping[str, Method]) -> None:
-        with self._scope:
-            async with listener, anyio.create_task_group() as tasks:
-                while True:
-                    try:
-                        stream = await listener.accept()
-                    except OSError:
-                        # Out of file descriptors: those who are connected go on, others wait.
-                        await anyio.sleep(0.1)
-                    else:
-                        tasks.start_soon(self._serve, stream, methods)
+    async def _serve(self, bound: socket.socket, methods: Mapping[str, Method]) -> None:
+        with bound, self._scope:
+            async with anyio.create_task_group() as tasks:
 
-    async def _serve(self, stream: SocketStream, methods: Mapping[str, Method]) -> None:
-        connection = Connection(stream, methods)
+                def welcome(reader: StreamReader, writer: StreamWriter) -> None:
+                    tasks.start_soon(self._talk, Connection(reader, writer, methods))
+
+                # Of asyncio, not of anyio: with 4.16 a client that leaves just as the run ends
+                # makes a unix stream of anyio's write a traceback to the program's terminal.
+                server = await asyncio.start_unix_server(welcome, sock=bound, limit=CHUNK)
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    server.close()
+
+    async def _talk(self, connection: Connection) -> None:
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:
@@ -80,7 +82,7 @@ class Control:
             self._connections -= 1
 
 
-def _listen(path: Path, actual: Path) -> socket.socket:
+def _bind(path: Path, actual: Path) -> socket.socket:
     """A listening socket at ``actual``, owner-only from its first moment whatever the umask."""
     for stale in (path, actual):
         stale.unlink(missing_ok=True)
@@ -93,7 +95,7 @@ def _listen(path: Path, actual: Path) -> socket.socket:
         actual.chmod(0o600)
         if actual != path:
             path.symlink_to(actual)
-        made.listen(MAX_CONNECTIONS)  # and only now can anybody connect
+        made.listen(MAX_CONNECTIONS)  # only from now on can anybody connect
     except BaseException:
         made.close()
         raise

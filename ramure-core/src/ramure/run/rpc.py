@@ -16,14 +16,14 @@ terminals travel::
 from __future__ import annotations
 
 import inspect
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import anyio
 import msgspec
-from anyio import BrokenResourceError, ClosedResourceError
-from anyio.abc import ByteStream
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ramure.errors import RamureError
@@ -35,6 +35,9 @@ Method = Callable[..., Awaitable[Any]]
 
 MAX_LINE = 16_000_000
 """Bytes of one request or frame. A longer one is answered with an error and skipped."""
+
+CHUNK = 65_536
+"""Bytes that are read at once."""
 
 MAX_REQUESTS = 32
 """Requests of one connection that run at a time; the next is read when one has ended."""
@@ -97,10 +100,12 @@ class Upgrade:
 class Connection:
     """The server's side of one connection."""
 
-    def __init__(self, stream: ByteStream, methods: Mapping[str, Method]) -> None:
-        self._stream = stream
+    def __init__(
+        self, reader: StreamReader, writer: StreamWriter, methods: Mapping[str, Method]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
         self._methods = methods
-        self._writing = anyio.Lock()
         self._places = anyio.Semaphore(MAX_REQUESTS)
         self._scope = anyio.CancelScope()
         self._upgraded = False
@@ -108,10 +113,10 @@ class Connection:
     async def serve(self) -> None:
         """Answer until the client goes away, or an ``Upgrade`` has served its time."""
         arriving, arrived = anyio.create_memory_object_stream[bytes](16)
-        async with self._stream, arriving, arrived:
-            with self._scope:
+        try:
+            with arriving, arrived, self._scope:
                 async with anyio.create_task_group() as tasks:
-                    async for line in _lines(self._stream):
+                    async for line in _lines(self._reader):
                         if self._upgraded:
                             await arriving.send(line or b"")
                             continue
@@ -119,12 +124,24 @@ class Connection:
                         tasks.start_soon(self._handle, line, Frames(self._send, arrived))
                     arriving.close()
                     self._scope.deadline = anyio.current_time() + FAREWELL
+        finally:
+            await self._close()
 
     async def refuse(self, reason: str) -> None:
         """Say why nothing is answered here, and close."""
-        async with self._stream:
-            with anyio.move_on_after(FAREWELL):
-                await self._send(_failure(None, RequestError(REFUSED, reason)))
+        try:
+            await self._send(_failure(None, RequestError(REFUSED, reason)))
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        """Close once what was written has left, or after a moment."""
+        try:
+            self._writer.close()
+            with anyio.move_on_after(FAREWELL), suppress(OSError):
+                await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()
 
     async def _handle(self, line: bytes | None, frames: Frames) -> None:
         try:
@@ -170,11 +187,10 @@ class Connection:
             await self._send(answer)
 
     async def _send(self, message: dict[str, Any]) -> None:
-        line = msgspec.json.encode(message) + b"\n"
+        self._writer.write(msgspec.json.encode(message) + b"\n")
         try:
-            async with self._writing:
-                await self._stream.send(line)
-        except (BrokenResourceError, ClosedResourceError):
+            await self._writer.drain()
+        except OSError:
             self._scope.cancel()
 
 
@@ -207,14 +223,10 @@ def _read(line: bytes | None) -> Request:
         raise RequestError(PARSE_ERROR, str(error)) from None
 
 
-async def _lines(stream: ByteStream) -> AsyncIterator[bytes | None]:
+async def _lines(reader: StreamReader) -> AsyncIterator[bytes | None]:
     """The lines of a stream, empty ones left out; None for one that is too long."""
     rest, skipping = bytearray(), False
-    while True:
-        try:
-            chunk = await stream.receive()
-        except (anyio.EndOfStream, BrokenResourceError):
-            return
+    while chunk := await _chunk(reader):
         *ended, last = chunk.split(b"\n")
         for line in ended:
             rest += line
@@ -231,3 +243,10 @@ async def _lines(stream: ByteStream) -> AsyncIterator[bytes | None]:
             rest.clear()
             skipping = True
             yield None
+
+
+async def _chunk(reader: StreamReader) -> bytes:
+    try:
+        return await reader.read(CHUNK)
+    except OSError:  # reset by the client: it has gone
+        return b""
