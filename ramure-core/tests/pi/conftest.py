@@ -23,7 +23,7 @@ from ramure.run import protocol
 from ramure.transport import Route
 from ramure.values import AgentSpec, ExecResult, MachineRef
 
-HANGS = 60
+HANGS = 30
 """Seconds after which a test that waits has failed."""
 
 TOOL_SETS = [name for name in ("RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20") if os.environ.get(name)]
@@ -323,6 +323,11 @@ def make_agent(tmp_path_factory, pi):
             agent = Agent(folder, PiHarness(), HereMachine(folder), spec, run, model)
             try:
                 yield agent
+            except BaseException:
+                print(*run.messages, sep="\n")
+                print(*(list(r["messages"])[-1] for r in model.requests), sep="\n")
+                print(await agent.session.screen() if agent.session else "not started")
+                raise
             finally:
                 with anyio.CancelScope(shield=True):
                     if agent.session:

@@ -25,6 +25,8 @@ from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
 
 STOP_WITHIN = 10.0
 """Seconds that ``stop`` may take."""
+LAST_LINES = 50
+"""Lines above the last screen that belong to how pi ended."""
 RETRY = 1.0
 """Seconds between two attempts to watch pi over a link that broke."""
 
@@ -139,19 +141,15 @@ class PiSession(Session):
                 except (MachineGone, FileNotFoundError) as error:
                     self._ending = Ending(str(error), expected=self._told_to_stop)
                 else:
-                    await self.screen()
+                    # tmux moves what a pane showed up by a line to tell that it is dead.
+                    await self._capture(history=LAST_LINES)
                     self._ending = self._explain(code)
             return self._ending
 
     async def screen(self) -> str:
         """See ``Session.screen``."""
-        if self._pane and not self._stopped:
-            try:
-                shown = await self._server.screen(self._pane)
-            except MachineError:
-                shown = None
-            if shown is not None:
-                self._screen = shown
+        if self._ending is None:
+            await self._capture()
         return self._screen
 
     @property
@@ -169,6 +167,16 @@ class PiSession(Session):
                 await self.screen()
                 await self._end()
                 self._stopped = True
+
+    async def _capture(self, *, history: int = 0) -> None:
+        if not self._pane or self._stopped:
+            return
+        try:
+            shown = await self._server.screen(self._pane, history=history)
+        except MachineError:
+            return
+        if shown is not None:
+            self._screen = shown
 
     async def _watch(self) -> int | None:
         """Wait for the launcher's end; give pi's exit code where it could still write it."""

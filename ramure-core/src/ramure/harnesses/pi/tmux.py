@@ -84,14 +84,15 @@ class TmuxServer:
                 raise AgentStartFailed(f"tmux: {' '.join(reply.stderr) or 'no answer'}")
             return str(reply.stdout[0])
 
-    async def screen(self, pane: str) -> str | None:
-        """What a pane shows; None where it is not there any more.
+    async def screen(self, pane: str, *, history: int = 0) -> str | None:
+        """What a pane shows, after so many lines that left it; None where it is not there any more.
 
         Raises:
             MachineError: the machine could not be asked.
         """
-        reply = await _in_thread(partial(self._server.cmd, "capture-pane", "-p", target=pane))
-        return "\n".join(reply.stdout).rstrip() if reply.returncode == 0 else None
+        arguments = ("capture-pane", "-p", "-S", f"-{history}")
+        reply = await _in_thread(partial(self._server.cmd, *arguments, target=pane))
+        return "\n".join(reply.stdout).strip("\n") if reply.returncode == 0 else None
 
     async def end(self, name: str) -> None:
         """End a session, and the server with the last one. Idempotent."""

@@ -21,6 +21,11 @@ type Handler = (event: never, ctx: ExtensionContext) => unknown;
 
 /** Milliseconds in which the run may acknowledge the last messages. */
 const FAREWELL = 500;
+/**
+ * Milliseconds that pi needs, after it told of a replaced session, to put its screen in order: a
+ * turn that begins earlier leaves a person without an editor.
+ */
+const REPLACING = 1_000;
 /** Milliseconds after which pi is ended less and less politely. */
 const PATIENCE = { shutdown: 1_500, exit: 3_000 };
 
@@ -32,6 +37,7 @@ export class Bridge {
 	readonly #inbox: Inbox;
 	readonly #activity: Activity;
 	#introduced = false;
+	#quiet = false;
 	#problem = "";
 	#ending = "";
 
@@ -58,7 +64,7 @@ export class Bridge {
 	bind(pi: ExtensionAPI): void {
 		this.#tools.register(pi);
 		// pi's overloads differ between its versions; the names are those of both.
-		const on = pi.on as (name: string, handler: Handler) => void;
+		const on = pi.on as unknown as (name: string, handler: Handler) => void;
 		const activity = this.#activity;
 
 		on("session_start", (_event, ctx) => this.#begin({ pi, ctx }));
@@ -114,7 +120,11 @@ export class Bridge {
 			this.#link.open();
 		} else {
 			this.#activity.event("session", {});
-			setImmediate(() => this.#settled());
+			this.#quiet = true;
+			setTimeout(() => {
+				this.#quiet = false;
+				this.#settled();
+			}, REPLACING).unref();
 		}
 	}
 
@@ -145,12 +155,12 @@ export class Bridge {
 	}
 
 	#idle(): boolean {
-		if (!this.session || this.#problem || this.#activity.busy) return false;
+		if (!this.session || this.#quiet || this.#problem || this.#activity.busy) return false;
 		return this.session.ctx.isIdle();
 	}
 
 	#settled(): void {
-		if (!this.session || this.#activity.busy) return;
+		if (!this.session || this.#quiet || this.#activity.busy) return;
 		this.#inbox.giveBack();
 		this.#inbox.pump();
 		if (this.#inbox.empty) this.#activity.tell("idle");

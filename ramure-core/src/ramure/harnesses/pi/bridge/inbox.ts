@@ -72,6 +72,8 @@ export class Inbox {
 	async between(): Promise<void> {
 		const session = this.#shared.session;
 		if (!session || this.#handed || this.#waiting.length === 0) return;
+		// An aborted turn takes up what is queued and does nothing with it.
+		if (session.ctx.signal?.aborted) return;
 		const handed = this.#hand(session, "steer");
 		const deadline = performance.now() + STEER_WITHIN;
 		while (this.#handed === handed && performance.now() < deadline) {

@@ -12,7 +12,7 @@ import { Bridge, type Settings } from "./bridge.ts";
 
 /** Where the bridge outlives `/reload`, which evaluates these modules anew. */
 const KEPT = Symbol.for("ramure.bridge");
-const kept = globalThis as { [KEPT]?: Bridge };
+const kept = globalThis as { [KEPT]?: Bridge | undefined };
 
 export default function ramure(pi: ExtensionAPI): void {
 	kept[KEPT] ??= make();

@@ -2,6 +2,11 @@
 
 import type { ExtensionContext } from "@earendil-works/pi-coding-agent";
 
+/** What pi 0.74 does not have: keys that are found only by asking. */
+interface Newer {
+	getProviderAuth(provider: string): Promise<unknown>;
+}
+
 export function modelName(ctx: ExtensionContext): string {
 	return ctx.model ? `${ctx.model.provider}/${ctx.model.id}` : "";
 }
@@ -15,15 +20,15 @@ export async function modelProblem(ctx: ExtensionContext, wanted: string): Promi
 	const { model, modelRegistry: registry } = ctx;
 	const broken = registry.getError();
 	const because = broken ? ` (models.json: ${broken})` : "";
-	if (!model) {
+	if (!model || model.provider === "unknown") {
 		return wanted ? `pi has no model ${wanted}${because}` : `pi has no model to use${because}`;
 	}
 	if (wanted && !fits(wanted, modelName(ctx), model.name)) {
 		return `pi has no model ${wanted} and would use ${modelName(ctx)} instead${because}`;
 	}
 	if (registry.hasConfiguredAuth(model)) return "";
-	const auth = await registry.getApiKeyAndHeaders(model);
-	return auth.ok ? "" : `pi has no key for ${modelName(ctx)}: ${auth.error}${because}`;
+	const known = await (registry as Partial<Newer>).getProviderAuth?.(model.provider);
+	return known ? "" : `pi has no key for ${modelName(ctx)}${because}`;
 }
 
 /** pi matches parts of ids and names; a suffix after the last colon may be a thinking level. */
