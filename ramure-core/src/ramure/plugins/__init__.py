@@ -9,7 +9,14 @@ builtin.py     what core brings, registered through the same hooks as everybody'
 """
 
 from ramure.plugins.manager import Plugins, resolve
-from ramure.plugins.missing import MissingPlugin
+from ramure.plugins.missing import MissingPlugin, NotRegistered
 from ramure.plugins.report import PluginDescription, PluginProblem
 
-__all__ = ["MissingPlugin", "PluginDescription", "PluginProblem", "Plugins", "resolve"]
+__all__ = [
+    "MissingPlugin",
+    "NotRegistered",
+    "PluginDescription",
+    "PluginProblem",
+    "Plugins",
+    "resolve",
+]

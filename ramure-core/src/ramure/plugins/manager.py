@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ramure.events import Event
     from ramure.hookspecs import BackendInfo, CheckInfo, HarnessInfo, TransportInfo
+    from ramure.machine import Backend
     from ramure.plugins.discovery import Hooks, Source
 
 _log = logging.getLogger("ramure.plugins")
@@ -34,6 +35,7 @@ class Plugins:
         from ramure.plugins.discovery import Hooks
 
         self._hooks: Hooks = Hooks([_builtin(), *sources])
+        self._readers: dict[str, Backend] = {}
         self._observers = tuple(self._hooks.implementations("ramure_observe"))
 
     @classmethod
@@ -61,10 +63,20 @@ class Plugins:
         """One backend.
 
         Raises:
-            PluginError: it is not there (``MissingPlugin`` where it can be installed), or several
-                plugins claim it.
+            NotRegistered: it is not there (``MissingPlugin`` where it can be installed).
+            PluginError: several plugins claim it.
         """
         return self._backends[name]
+
+    def reader(self, name: str) -> Backend:
+        """A backend that is only asked what texts mean; it serves no run and makes nothing.
+
+        Raises:
+            PluginError: as ``backend``; or it cannot be imported.
+        """
+        if name not in self._readers:
+            self._readers[name] = resolve(self.backend(name).load)()
+        return self._readers[name]
 
     def harnesses(self) -> Mapping[str, HarnessInfo]:
         """The harnesses that can be used, by name."""

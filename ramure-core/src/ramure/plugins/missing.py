@@ -13,7 +13,11 @@ BACKENDS = frozenset(_IMAGES)
 """Names of backends that ``pip install 'ramure[name]'`` brings."""
 
 
-class MissingPlugin(PluginError, ImportError):
+class NotRegistered(PluginError):
+    """No installed plugin claims the name."""
+
+
+class MissingPlugin(NotRegistered, ImportError):
     """A plugin that is known but not installed; the message says how to install it."""
 
 

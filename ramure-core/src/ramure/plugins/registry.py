@@ -51,7 +51,8 @@ class Registry(Generic[T]):
         """The description of this name.
 
         Raises:
-            PluginError: nobody claims it, or several do; the message says what to do.
+            NotRegistered: nobody claims it; the message says what is there, or how to install it.
+            PluginError: several do.
         """
         claims = self._claims.get(name, [])
         if len(claims) > 1:
@@ -72,7 +73,7 @@ class Registry(Generic[T]):
         owners = " and ".join(title for title, _ in self._claims[name])
         return f"the {self.kind} {name!r} is claimed by {owners}"
 
-    def _unknown(self, name: str) -> PluginError:
+    def _unknown(self, name: str) -> missing.NotRegistered:
         installed = f"installed: {', '.join(sorted(self._claims)) or 'none'}"
         if self.kind == "backend" and (cure := missing.cure(name)):
             return missing.MissingPlugin(
@@ -81,4 +82,4 @@ class Registry(Generic[T]):
         names = {*self._claims, *(missing.BACKENDS if self.kind == "backend" else ())}
         near = get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return PluginError(f"there is no {self.kind} {name!r} ({installed}){hint}")
+        return missing.NotRegistered(f"there is no {self.kind} {name!r} ({installed}){hint}")
