@@ -14,7 +14,8 @@ from typing import ClassVar, Self
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
-from ramure.values import Host, MachineRef, PtySize
+from ramure import _exec, _files
+from ramure.values import ExecResult, Host, MachineRef, PtySize
 
 Command = str | Sequence[str]
 LocalPath = str | PathLike[str]
@@ -69,7 +70,11 @@ class Process(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Kill what still runs and let go of the streams. Idempotent, bounded, shielded."""
+        """Kill what still runs and let go of the streams. Idempotent, bounded, shielded.
+
+        A command that runs is killed with its whole tree; what a command that has ended by itself
+        left running lives on.
+        """
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,6 +131,105 @@ class Machine(ABC):
     @abstractmethod
     async def destroy(self) -> None:
         """Remove the machine and all that is left of it. Idempotent; bounded; never half."""
+
+    async def exec(
+        self,
+        command: Command,
+        *,
+        timeout: float | None = None,
+        input: bytes | str | None = None,  # noqa: A002 the name that subprocess has for it
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        check: bool = False,
+        max_output: int = MAX_OUTPUT,
+    ) -> ExecResult:
+        """Run a command to its end.
+
+        On time-out and on cancellation its whole process tree is killed, ``setsid`` children too.
+        A normal return kills nothing and does not wait for children that hold the pipes: output
+        is read until 0.1 s pass without any, 1 s at most.
+
+        Args:
+            command: a list is run as it is; a string is run by a shell.
+            timeout: seconds; the result is then ``timed_out``, with the output until then.
+            input: what the command may read; its standard input is closed after it.
+            cwd: where to run; relative paths are under ``workdir``.
+            env: added to the machine's environment. Never shown on a command line.
+            user: run as this user; None for the machine's own.
+            check: raise where the exit code is not 0.
+            max_output: bytes kept of each output stream; what is beyond is thrown away.
+
+        Raises:
+            UsageError: an argument that cannot work; nothing was started.
+            CommandFailed: with ``check``; holds the result.
+            FileNotFoundError, PermissionError, MachineGone, LinkBroken: as ``open_process``.
+        """
+        result = await _exec.execute(
+            self,
+            command,
+            timeout=timeout,
+            data=input,
+            cwd=cwd,
+            env=env,
+            user=user,
+            max_output=max_output,
+        )
+        if check and not result.ok:
+            raise _exec.failed(result, timeout, self.name)
+        return result
+
+    async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
+        """The content of a file.
+
+        Paths are the machine's, relative ones under ``workdir``; ``~`` is not expanded.
+
+        Raises:
+            FileNotFoundError, PermissionError, IsADirectoryError: as their names say.
+            OSError: with ``errno.EFBIG``: the file is larger; ``download`` takes any size.
+        """
+        return await _files.read(self, path, max_bytes)
+
+    async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
+        """Put ``data`` into a file, whole or not at all, and make the folders it needs.
+
+        Text is written as UTF-8. ``mode`` None: by the umask, whatever the file had before; given,
+        nobody else can read the file before it is set. A link at ``path`` is replaced and not
+        followed.
+
+        Raises:
+            PermissionError, IsADirectoryError, OSError: as their names say.
+        """
+        content = data.encode() if isinstance(data, str) else data
+        await _files.write(self, path, content, mode)
+
+    async def upload(self, local: LocalPath, remote: str) -> None:
+        """Copy a file or a folder of any size to the machine.
+
+        ``remote`` is the path that results, never a folder to put it into. A file is there whole or
+        not at all. A folder that is there already keeps what else it holds; after an error it may
+        be half filled. Permissions and links are kept; sockets, pipes and devices are left out.
+
+        Raises:
+            FileNotFoundError, PermissionError, IsADirectoryError, OSError: on either side.
+            MachineError: the machine's ``tar`` failed; the message has its words.
+        """
+        from ramure import _transfer
+
+        await _transfer.upload(self, local, remote)
+
+    async def download(self, remote: str, local: LocalPath) -> None:
+        """Copy a file or a folder of any size from the machine; as ``upload``, the other way.
+
+        Raises:
+            UnsafePath: the machine sent a name or a link that leaves the folder, or something that
+                is neither file, folder nor link. Nothing outside has been touched.
+            FileNotFoundError, PermissionError, IsADirectoryError, OSError: on either side.
+            MachineError: the machine's ``tar`` failed; the message has its words.
+        """
+        from ramure import _transfer
+
+        await _transfer.download(self, remote, local)
 
 
 class Backend(ABC):

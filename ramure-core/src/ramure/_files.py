@@ -1,0 +1,197 @@
+"""Single files on any machine that has ``sh``, ``cat``, ``head``, ``wc`` and ``ls``.
+
+The scripts get every path as an argument of its own, absolute, and never as part of their text.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, IncompleteRead
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from ramure._exec import Capture, abandon, settle
+from ramure.cancellation import Job
+from ramure.errors import MachineError, UsageError
+
+if TYPE_CHECKING:
+    from ramure.machine import Machine, Process
+
+T = TypeVar("T")
+
+# $1 path
+READ = """LC_ALL=C; export LC_ALL
+if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
+exec cat <"$1"
+"""
+
+# $1 path. A line first: "f SIZE MODE", then the content; or "d 0 MODE", then a tar archive.
+# The size is taken once, so that a file that grows meanwhile gives a consistent beginning.
+FETCH = """LC_ALL=C; export LC_ALL
+mode=$(ls -ldL "$1") || exit 1
+if [ -d "$1" ]; then
+  cd "$1" || exit 1
+  echo "d 0 ${mode%% *}"
+  exec tar -cf - .
+fi
+[ -f "$1" ] || { echo 'neither a file nor a folder' >&2; exit 1; }
+size=$(wc -c <"$1") || exit 1
+echo "f" $size "${mode%% *}"
+[ $size -eq 0 ] || exec head -c $size <"$1"
+"""
+
+# $1 folder, $2 temporary path in it, $3 path, $4 mode or nothing, $5 size. A link that breaks looks
+# like the end of the input, hence the size.
+STORE = """LC_ALL=C; export LC_ALL
+if [ -d "$3" ]; then echo 'Is a directory' >&2; exit 1; fi
+mkdir -p "$1" || exit 1
+if [ -n "$4" ]; then umask 077; fi
+if cat >"$2" && [ $(wc -c <"$2") -eq "$5" ] && { [ -z "$4" ] || chmod "$4" "$2"; } &&
+  mv -f "$2" "$3"
+then exit 0; fi
+rm -f "$2"
+exit 1
+"""
+
+_ERRNO = {
+    "no such file": errno.ENOENT,
+    "nonexistent": errno.ENOENT,
+    "permission denied": errno.EACCES,
+    "not permitted": errno.EPERM,
+    "is a directory": errno.EISDIR,
+    "not a directory": errno.ENOTDIR,
+    "file exists": errno.EEXIST,
+    "no space left": errno.ENOSPC,
+    "read-only file system": errno.EROFS,
+    "name too long": errno.ENAMETOOLONG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What ``FETCH`` says before the content."""
+
+    folder: bool
+    size: int
+    mode: int
+
+
+def absolute(machine: Machine, path: str) -> str:
+    """``path`` under the machine's working directory, unless it is absolute already.
+
+    Raises:
+        UsageError: it is empty, or has a NUL byte.
+    """
+    if not path or "\0" in path:
+        raise UsageError(f"{path!r} is not a path")
+    return posixpath.join(machine.workdir, path).rstrip("/") or "/"
+
+
+def script(text: str, *arguments: str) -> list[str]:
+    """The command that runs a script with these arguments."""
+    return ["sh", "-c", text, "ramure", *arguments]
+
+
+def os_error(path: str, said: str, machine: str) -> OSError | MachineError:
+    """The error that the machine's tools put into words."""
+    words = said.replace(path, "").lower()
+    for fragment, number in _ERRNO.items():
+        if fragment in words:
+            return OSError(number, os.strerror(number), path)
+    return MachineError(f"{path}: {said.strip() or 'failed without a word'}", machine=machine)
+
+
+async def read(machine: Machine, path: str, max_bytes: int) -> bytes:
+    """``Machine.read_file``."""
+    path = absolute(machine, path)
+    result = await machine.exec(script(READ, path), max_output=max_bytes)
+    if not result.ok:
+        raise os_error(path, result.stderr, machine.name)
+    if result.truncated:
+        raise too_large(path, max_bytes)
+    return result.stdout_bytes
+
+
+def too_large(path: str, max_bytes: int) -> OSError:
+    """The error of a file that is larger than somebody wanted to read."""
+    return OSError(errno.EFBIG, f"larger than max_bytes={max_bytes}", path)
+
+
+async def write(machine: Machine, path: str, data: bytes, mode: int | None) -> None:
+    """``Machine.write_file``."""
+    path = absolute(machine, path)
+    result = await machine.exec(store_script(path, len(data), mode), input=data)
+    if not result.ok:
+        raise os_error(path, result.stderr, machine.name)
+
+
+def store_script(path: str, size: int, mode: int | None) -> list[str]:
+    """The command that puts ``size`` bytes of its input into a file, whole or not at all."""
+    folder = posixpath.dirname(path)
+    temporary = posixpath.join(folder, f".ramure-{secrets.token_hex(8)}")
+    permissions = "" if mode is None else f"{mode:o}"
+    return script(STORE, folder, temporary, path, permissions, str(size))
+
+
+async def converse(
+    machine: Machine, path: str, talk: Callable[[Process], Awaitable[T]], command: list[str]
+) -> T:
+    """Run a script, ``talk`` with it over its input and output, and see that it ends well.
+
+    Raises:
+        OSError: what the script says about ``path``.
+        MachineError: anything else that it says.
+    """
+    process = await machine.open_process(command)
+    said = Capture(100_000)
+
+    async def body() -> T:
+        value: list[T] = []
+        with suppress(BrokenResourceError, ClosedResourceError, EndOfStream, IncompleteRead):
+            value.append(await talk(process))  # one that ends early says why on stderr
+        await process.stdin.aclose()
+        exit_code = await process.wait()
+        await settle(said)
+        words = said.data().decode("utf-8", "replace")
+        if not value or (exit_code and not _only_changed(words)):
+            raise os_error(path, words, machine.name)
+        return value[0]
+
+    job = Job(body)
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(said.read, process.stderr)
+            await job.run()
+            tasks.cancel_scope.cancel()
+    finally:
+        await (process.aclose() if job.made else abandon(process))
+    return job.outcome()
+
+
+def _only_changed(words: str) -> bool:
+    # GNU tar's exit code 1: a file that somebody is writing, such as a log. What came is whole.
+    lines = words.splitlines()
+    return bool(lines) and all(line.endswith("changed as we read it") for line in lines)
+
+
+async def header(stream: BufferedByteReceiveStream) -> Header:
+    """Read the line that ``FETCH`` says first."""
+    kind, size, mode = (await stream.receive_until(b"\n", 200)).decode().split()
+    return Header(kind == "d", int(size), permissions(mode))
+
+
+def permissions(text: str) -> int:
+    """The mode that ``ls -l`` shows as ``-rwxr-xr-x``; 0o755 for that one."""
+    return sum(
+        1 << (8 - place)
+        for place, letter in enumerate(text[1:10])
+        if letter not in "-ST"  # S, T: a special bit without the right to execute
+    )
