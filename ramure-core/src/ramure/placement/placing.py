@@ -265,17 +265,11 @@ class _Level:
         if "://" in text:
             raise self._error(f"this reads like a host; did you mean host={text!r}?")
         if match := _PREFIXED.match(text):
-            raise self._error(
-                f"there is no such folder, and {match[1]!r} is no backend:"
-                f" {self._no_backend(match[1])}. A container image is written 'docker:{text}'"
-            )
-
-    def _no_backend(self, name: str) -> str:
-        try:
-            self._plugins.backend(name)
-        except NotRegistered as error:
-            return str(error)
-        return ""
+            try:
+                self._plugins.backend(match[1])
+            except NotRegistered as error:
+                hint = "" if str(error).endswith("?") else f"; for a container: 'docker:{text}'"
+                raise self._error(f"there is no such folder, and {error}{hint}") from None
 
     def _error(self, reason: str) -> PlacementError:
         return PlacementError(f"{self._said}: {reason}")

@@ -58,6 +58,7 @@ class Hooks:
     def __init__(self, sources: Iterable[Source]) -> None:
         self.problems: list[PluginProblem] = []
         self.sources: dict[str, Source] = {}
+        self._failed: set[tuple[str, str]] = set()
         self._pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self._pluggy.add_hookspecs(hookspecs)
         self._specs = {name for name in vars(hookspecs) if name.startswith("ramure_")}
@@ -69,11 +70,10 @@ class Hooks:
         return bool(self._pluggy.has_plugin(title))
 
     def implementations(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        """(title of the plugin, function), in the order that pluggy would call them."""
+        """(title of the plugin, function), in the order that the plugins were found."""
         found = getattr(self._pluggy.hook, hook).get_hookimpls()
         return [
-            (implementation.plugin_name, _accepting(implementation))
-            for implementation in reversed(found)
+            (implementation.plugin_name, _accepting(implementation)) for implementation in found
         ]
 
     def call(self, hook: str, **arguments: object) -> Iterator[tuple[str, Any]]:
@@ -88,8 +88,10 @@ class Hooks:
                 yield title, result
 
     def failed(self, title: str, hook: str, error: Exception) -> None:
-        """Record that a hook raised, once for each error that reads the same."""
-        self.tell(title, f"{hook} raised {type(error).__name__}: {error}")
+        """Record that a hook raised, the first time: an observer may do so at every event."""
+        if (title, hook) not in self._failed:
+            self._failed.add((title, hook))
+            self.tell(title, f"{hook} raised {type(error).__name__}: {error}")
 
     def tell(self, title: str, what: str, cure: str = "") -> None:
         """Record a problem."""

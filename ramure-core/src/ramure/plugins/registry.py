@@ -36,7 +36,7 @@ class Registry(Generic[T]):
         self._claims: dict[str, list[tuple[str, T]]] = {}
         for title, result in results:
             for info in result if isinstance(result, list) else [result]:
-                if not isinstance(info, type_) or not _NAME.fullmatch(info.name):
+                if not isinstance(info, type_) or not _good(info.name):
                     tell(
                         title, f"registered {info!r}, which is no {type_.__name__} with a good name"
                     )
@@ -83,3 +83,7 @@ class Registry(Generic[T]):
         near = get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return missing.NotRegistered(f"there is no {self.kind} {name!r} ({installed}){hint}")
+
+
+def _good(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
