@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
 
 from ramure.testing import _pi_folder
 from ramure.testing._anthropic import Messages
@@ -92,7 +92,7 @@ class ScriptedModel:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
         self._port = listener.extra(SocketAttribute.local_port)  # noqa: S610 anyio's, not a database's
         self._tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(listener.serve, self._serve)
+        self._tasks.start_soon(self._listen, listener)
         return self
 
     async def __aexit__(
@@ -192,6 +192,13 @@ class ScriptedModel:
                     os.environ[name] = value
 
     # --- one connection, one request
+
+    async def _listen(self, listener: Listener[SocketStream]) -> None:
+        try:
+            await listener.serve(self._serve)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await listener.aclose()
 
     async def _serve(self, stream: SocketStream) -> None:
         async with stream:
