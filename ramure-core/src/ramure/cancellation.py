@@ -8,9 +8,10 @@ the work, and raises them again once the work has ended.
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -80,6 +81,54 @@ class Job(Generic[T]):
         if not self._value:
             raise CancelledError
         return self._value[0]
+
+
+class Interrupted(Exception):
+    """What ``Interruption.run`` raises where the work was interrupted and gave no value."""
+
+
+class Interruption:
+    """Cancels a program's own code as asyncio does: once, so that its ``finally`` can await.
+
+    Code that goes on for longer than ``grace`` seconds after that is cancelled at every ``await``.
+    """
+
+    def __init__(self, grace: float = 10.0) -> None:
+        self._grace = grace
+        self._hard = anyio.CancelScope()
+        self._task: asyncio.Task[Any] | None = None
+        self.requested = False
+
+    def cancel(self) -> None:
+        """Interrupt the work, now or when it starts. Only the first time counts."""
+        if self.requested:
+            return
+        self.requested = True
+        if self._task is not None:
+            self._task.cancel()
+            self._hard.deadline = anyio.current_time() + self._grace
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the work in the current task.
+
+        Raises:
+            Interrupted: it was interrupted. An interruption that it ignores until it has a value
+                counts for nothing.
+        """
+        if self.requested:
+            raise Interrupted
+        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        try:
+            with self._hard:
+                return await work()
+        except CancelledError:
+            if not self.requested:
+                raise
+        finally:
+            self._task = None
+            if self.requested:
+                task.uncancel()
+        raise Interrupted
 
 
 async def complete(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar
 from typing import Any, Protocol
 
+from ramure.cancellation import Interruption
 from ramure.errors import NotInProcess
 
 
@@ -24,7 +25,7 @@ class Scope(Protocol):
     def open(self) -> bool:
         """True until the process has ended and its handlers' time to finish is over."""
 
-    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> None:
+    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
         """Run ``work`` as a task of this process, in ``context``; counts as activity."""
 
     def crash(self, error: BaseException) -> None:

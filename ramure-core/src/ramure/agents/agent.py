@@ -160,7 +160,10 @@ class Agent:
 
     async def _announce_later(self) -> None:
         # A program registers its tools one after the other: the agent hears of them once.
-        self._announce_tools()
+        try:
+            self._announce_tools()
+        except AgentError as error:
+            self._fail(error)
 
     def _announce_tools(self) -> None:
         if self._tools_changed and self._lifecycle.life is not None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import anyio
 
 from ramure.agents.settings import AgentSettings
 from ramure.cancellation import complete, finish
-from ramure.errors import AgentStartFailed, RamureError
+from ramure.errors import AgentEnded, AgentStartFailed, RamureError
 from ramure.harness import Harness
 from ramure.machine import Machine
 from ramure.run.protocol import FromAgent, FromRun, Ready
@@ -89,9 +90,14 @@ class Lifecycle:
         return self.life is not None and self.life.channel.connected
 
     def tell(self, message: FromRun) -> None:
-        """Say something to the program; nothing happens where there is none."""
+        """Say something to the program; nothing happens where there is none any more.
+
+        Raises:
+            AgentError: it takes nothing in, and too much is waiting for it.
+        """
         if self.life is not None:
-            self.life.channel.send(message)
+            with suppress(AgentEnded):
+                self.life.channel.send(message)
 
     async def screen(self) -> str:
         """What the program's terminal shows."""

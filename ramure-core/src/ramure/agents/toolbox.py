@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 
-import anyio
-
+from ramure.cancellation import Interruption
+from ramure.errors import AgentError
 from ramure.events import EventStream
 from ramure.run.protocol import Call, Result, ToolDef
 from ramure.scope import Scope
@@ -33,7 +33,7 @@ class Toolbox:
     def __init__(self, events: EventStream) -> None:
         self._events = events
         self._offers: dict[str, Offer] = {}
-        self._running: dict[str, anyio.CancelScope] = {}
+        self._running: dict[str, Interruption] = {}
 
     def add(self, offer: Offer) -> None:
         """Offer a tool; one of the same name is replaced."""
@@ -71,32 +71,32 @@ class Toolbox:
             text = f"the process {offer.scope.name!r}, which offered this tool, has ended"
             self._answer(call, reply, ok=False, text=text)
         else:
-            # Made here, not in the task: an abort may come before the task's first step.
-            self._running[call.call] = running = anyio.CancelScope()
-            offer.scope.start(lambda: self._run(call, offer, running, reply), offer.context)
+            self._running[call.call] = offer.scope.start(
+                lambda: self._run(call, offer, reply), offer.context
+            )
 
-    async def _run(
-        self, call: Call, offer: Offer, running: anyio.CancelScope, reply: Callable[[Result], None]
-    ) -> None:
+    async def _run(self, call: Call, offer: Offer, reply: Callable[[Result], None]) -> None:
         try:
-            with running:
-                outcome = await offer.tool.run(call.arguments)
-                self._answer(call, reply, ok=outcome.ok, text=outcome.text)
+            outcome = await offer.tool.run(call.arguments)
+            self._answer(call, reply, ok=outcome.ok, text=outcome.text)
         except CancelledError:
-            # Not by the agent (its scope would have caught it): the process has ended.
-            text = f"cancelled: the process {offer.scope.name!r} has ended"
-            self._answer(call, reply, ok=False, text=text)
+            if call.call in self._running:  # not aborted by the agent
+                text = f"cancelled: the process {offer.scope.name!r} has ended"
+                self._answer(call, reply, ok=False, text=text)
             raise
         finally:
-            del self._running[call.call]
+            self._running.pop(call.call, None)
 
     def _answer(self, call: Call, reply: Callable[[Result], None], *, ok: bool, text: str) -> None:
         self._events.emit("tool_result", {"call": call.call, "ok": ok, "text": text[:SHOWN]})
-        reply(Result(call=call.call, ok=ok, text=text))
+        try:
+            reply(Result(call=call.call, ok=ok, text=text))
+        except AgentError as error:
+            self._events.emit("tool_result_lost", {"call": call.call, "error": error.reason})
 
     def abort(self, call: str) -> None:
         """The agent no longer waits for this call: cancel its handler."""
-        if running := self._running.get(call):
+        if running := self._running.pop(call, None):
             self._events.emit("tool_aborted", {"call": call})
             running.cancel()
 

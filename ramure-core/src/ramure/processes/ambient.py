@@ -20,11 +20,10 @@ from ramure.agents.settings import (
 from ramure.errors import InvalidName, InvalidTool, UsageError
 from ramure.harness import Harness
 from ramure.machine import Image, Machine
-from ramure.placement import resolve_placement
+from ramure.placement import HostLike, resolve_placement
 from ramure.processes.process import (
     AgentOrder,
     Endpoint,
-    HostLike,
     Process,
     Verdict,
     require_process,

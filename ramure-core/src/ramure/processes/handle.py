@@ -19,11 +19,10 @@ from ramure.cancellation import Job, outlast
 from ramure.errors import EndpointError, UsageError
 from ramure.events import EventStream
 from ramure.machine import Image
-from ramure.placement import split_listener
+from ramure.placement import HostLike, split_listener
 from ramure.processes.process import (
     IDLE_TIMEOUT,
     Endpoint,
-    HostLike,
     Options,
     Process,
     Status,
@@ -233,8 +232,8 @@ class ProcessHandle(Generic[R]):
         except WrongArguments as error:
             raise EndpointError(f"{self.name}.{name}: {error}") from None
         work: Job[Any] = Job(lambda: endpoint.tool.invoke(values))
-        self._process.start(work.run, endpoint.context)
-        await outlast(work.done, work.cancel)
+        running = self._process.start(work.run, endpoint.context)
+        await outlast(work.done, running.cancel)
         try:
             return work.outcome()
         except CancelledError:

@@ -9,11 +9,12 @@ removed; only then is its end told.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import warnings
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from anyio.abc import TaskGroup
 
 from ramure.agents.agent import Agent
 from ramure.agents.settings import AgentSettings
-from ramure.cancellation import Job, finish, outlast
+from ramure.cancellation import Interrupted, Interruption, Job, finish, outlast
 from ramure.errors import (
     AgentIdle,
     InvalidName,
@@ -36,7 +37,7 @@ from ramure.errors import (
 from ramure.events import EventStream
 from ramure.harness import Harness
 from ramure.machine import Image, Machine
-from ramure.placement import ListenerOptions, Placement, resolve_placement
+from ramure.placement import HostLike, ListenerOptions, Placement, resolve_placement
 from ramure.run.runtime import Runtime
 from ramure.scope import current, require
 from ramure.tools import Tool
@@ -44,7 +45,6 @@ from ramure.values import Json
 
 Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
 T = TypeVar("T")
-HostLike = str | Sequence[str] | Callable[[], Any]
 
 IDLE_TIMEOUT = 900.0
 """Seconds of silence after which a process that only waits fails with ``AgentIdle``."""
@@ -129,7 +129,7 @@ class Process:
         self.parent = parent
         self.placement = placement
         self.options = options
-        self.id = f"{parent.id}.{parent.count_child()}" if parent else "1"
+        self.id: str = f"{parent.id}.{parent.count_child()}" if parent else "1"
         self.started = time.time()
         self.status: Status = "starting"
         self.agents: dict[str, Agent] = {}
@@ -156,8 +156,8 @@ class Process:
         self._last_active = time.monotonic()
         self._terminals = 0
         self._open = True
-        self._body = anyio.CancelScope()
-        self._handlers: set[anyio.CancelScope] = set()
+        self._body = Interruption()
+        self._handlers: set[Interruption] = set()
         self._handlers_done = anyio.Event()
         self._names: set[str] = set()
         self._creations: set[Job[Any]] = set()
@@ -182,16 +182,19 @@ class Process:
         """Emit an event on the process's stream."""
         self.events.emit(type, data, source=source)
 
-    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> None:
+    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
         """Run a handler as a task of this process, in a copy of ``context``."""
-        handling = anyio.CancelScope()
+        handling = Interruption()
         self._handlers.add(handling)
         self._stir(+1)
 
         async def handle() -> None:
             try:
-                with handling:
-                    await work()
+                await handling.run(work)
+            except Interrupted:
+                pass
+            except Exception as error:  # noqa: BLE001 nothing may break the group of the process
+                self.crash(error)
             finally:
                 self._handlers.discard(handling)
                 self._stir(-1)
@@ -199,6 +202,7 @@ class Process:
                     self._handlers_done.set()
 
         context.run(self._group.start_soon, handle)
+        return handling
 
     def crash(self, error: BaseException) -> None:
         """Fail: ``wait()`` raises the error; a body that does something else is cancelled."""
@@ -304,15 +308,27 @@ class Process:
             self._tell(outcome)
 
     async def _run_body(self, body: Callable[[], Awaitable[Any]]) -> Outcome:
-        self._body.deadline = anyio.current_time() + (self.options.timeout or anyio.inf)
+        alarm = self._set_alarm()
         try:
-            with self._body:
-                return Outcome("done", await body())
+            return Outcome("done", await self._body.run(body))
         except CancelledError:
-            # Not by us: the body's own scope would have caught it. The loop is being closed.
+            # Not by us, that is Interrupted: the event loop is being closed.
             return Outcome("cancelled", error=self._cancellation())
+        except Interrupted:
+            return self._interruption()
         except Exception as error:  # noqa: BLE001 the outcome is for whoever awaits the process
             return Outcome("failed", error=error)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def _set_alarm(self) -> asyncio.TimerHandle | None:
+        if self.options.timeout is None:
+            return None
+        return asyncio.get_running_loop().call_later(self.options.timeout, self._body.cancel)
+
+    def _interruption(self) -> Outcome:
+        """Why the body was interrupted: an agent failed, somebody cancelled, or time ran out."""
         if self._failure is not None:
             return Outcome("failed", error=self._failure)
         if self._cancelled:

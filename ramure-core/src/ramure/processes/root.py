@@ -10,7 +10,7 @@ from typing import Any, cast
 import anyio
 from anyio.abc import TaskGroup
 
-from ramure.cancellation import finish, outlast
+from ramure.cancellation import complete, finish, outlast
 from ramure.errors import UsageError
 from ramure.operations import operations
 from ramure.placement import resolve_placement
@@ -71,7 +71,7 @@ class Root:
         )
         control = Control()
         try:
-            await runtime.start()
+            await complete(tasks, runtime.start)
             process = Process(self.name, runtime, parent=None, placement=placement, options=options)
             self.process = process
             await control.open(runtime.socket, operations(process))
@@ -80,8 +80,13 @@ class Root:
             self.begun.set()
             await outlast(process.ended, process.cancel)
         finally:
-            await finish(tasks, control.aclose)
-            await finish(tasks, runtime.close)
+            await finish(tasks, self._close, control, runtime)
+
+    async def _close(self, control: Control, runtime: Runtime) -> None:
+        try:
+            await control.aclose()
+        finally:
+            await runtime.close()
 
 
 def _require_asyncio() -> None:

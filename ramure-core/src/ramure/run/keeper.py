@@ -16,39 +16,42 @@ import sys
 BYE = b"bye\n"
 
 
-def start(run: str, home: str) -> int:
-    """Start the keeper of a run; give the end of the pipe to hold.
+class Keeper:
+    """The run's hold on its keeper."""
 
-    Args:
-        run: the execution id.
-        home: ``paths.home()`` as it is now; a later change of the environment does not mislead it.
-    """
-    import subprocess
+    def __init__(self, run: str, home: str) -> None:
+        """Start it (a few ms).
 
-    reader, writer = os.pipe()
-    try:
-        subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, run],
-            stdin=reader,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "RAMURE_HOME": home},
-            cwd="/",
-            start_new_session=True,
-        )
-    finally:
-        os.close(reader)
-    return writer
+        Args:
+            run: the execution id.
+            home: ``paths.home()`` as it is now; a later change of the environment does not
+                mislead it.
+        """
+        import subprocess
 
+        reader, self._pipe = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__, run],
+                stdin=reader,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "RAMURE_HOME": home},
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            os.close(reader)
 
-def dismiss(pipe: int) -> None:
-    """The run has ended by itself: let its keeper go."""
-    try:
-        os.write(pipe, BYE)
-    except BrokenPipeError:
-        pass  # it is gone already; the run has cleaned up by itself
-    finally:
-        os.close(pipe)
+    def dismiss(self) -> None:
+        """The run has ended by itself: let the keeper go, and wait for its end (a few ms)."""
+        try:
+            os.write(self._pipe, BYE)
+        except BrokenPipeError:
+            pass  # it is gone already; the run has cleaned up by itself
+        finally:
+            os.close(self._pipe)
+        self._process.wait()
 
 
 def main() -> None:

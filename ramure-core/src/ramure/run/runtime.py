@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -28,9 +28,10 @@ from ramure.harness import Harness, Session
 from ramure.machine import Backend, Machine
 from ramure.placement import ListenerOptions, Placement
 from ramure.plugins import Plugins, resolve
-from ramure.run import keeper, sweep
+from ramure.run import sweep
 from ramure.run.channel import Channel
 from ramure.run.journal import Journal
+from ramure.run.keeper import Keeper
 from ramure.run.ledger import Ledger
 from ramure.run.listen import Listener
 from ramure.run.protocol import FromAgent
@@ -135,8 +136,8 @@ class Runtime:
         self._closing.enter_context(sweep.lock(self.folder))
         self.journal = Journal(self.logs)
         self._closing.callback(self.journal.close)
-        pipe = keeper.start(self.id, str(paths.home()))
-        self._closing.callback(keeper.dismiss, pipe)
+        keeper = await anyio.to_thread.run_sync(Keeper, self.id, str(paths.home()))
+        self._closing.push_async_callback(self._patiently, anyio.to_thread.run_sync, keeper.dismiss)
         self.ledger = Ledger(self.folder)
         self._closing.push_async_callback(self._patiently, self._leave_nothing)
         self.ledger.run(**self.facts())
@@ -202,18 +203,22 @@ class Runtime:
 
     def backend(self, name: str) -> Backend:
         """The run's one object of this backend."""
-        return self._part("backend", name, lambda: self.plugins.backend(name).load)
+        return cast("Backend", self._part("backend", name, lambda: self.plugins.backend(name).load))
 
     def harness(self, harness: str | Harness) -> Harness:
         """The run's one object of this harness; a harness object stands for itself."""
         if isinstance(harness, Harness):
             self._parts.setdefault(("harness object", str(id(harness))), harness)
             return harness
-        return self._part("harness", harness, lambda: self.plugins.harness(harness).load)
+        return cast(
+            "Harness", self._part("harness", harness, lambda: self.plugins.harness(harness).load)
+        )
 
     def transport(self, name: str) -> Transport:
         """The run's one object of this transport."""
-        return self._part("transport", name, lambda: self.plugins.transport(name).load)
+        return cast(
+            "Transport", self._part("transport", name, lambda: self.plugins.transport(name).load)
+        )
 
     def _part(self, kind: str, name: str, load: Callable[[], str]) -> Any:
         key = (kind, name)

@@ -6,8 +6,8 @@ import asyncio
 import inspect
 import re
 from asyncio import CancelledError
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -125,6 +125,14 @@ class Tool:
         """
         return self._arguments.validate(arguments)
 
+    def forwarded(self, name: str, function: Callable[..., Awaitable[Any]]) -> Tool:
+        """A tool of another name that takes the same and passes it on to ``function``."""
+        if not _NAME.fullmatch(name):
+            raise InvalidTool(
+                f"tool name {name!r}: use a letter, then letters, digits, _ or -, 64 at most"
+            )
+        return replace(self, name=name, _function=function, _is_async=True)
+
     async def run(self, arguments: Any) -> Outcome:
         """Validate, call, and turn what comes of it into text.
 
@@ -134,10 +142,10 @@ class Tool:
         try:
             given = self.validate(arguments)
             if self.timeout is None:
-                value = await self._call(given)
+                value = await self.invoke(given)
             else:
                 with anyio.move_on_after(self.timeout) as deadline:
-                    value = await self._call(given)
+                    value = await self.invoke(given)
                 if deadline.cancelled_caught:
                     return self._timed_out()
         except CancelledError as error:
@@ -150,7 +158,8 @@ class Tool:
             return Outcome(ok=False, text=describe(error), error=error)
         return Outcome(ok=True, text=text_of(value), value=value)
 
-    async def _call(self, given: dict[str, Any]) -> Any:
+    async def invoke(self, given: dict[str, Any]) -> Any:
+        """Call the function with what ``validate`` gave; what it raises leaves as it is."""
         if self._is_async:
             return await self._function(**given)
         call = partial(self._function, **given)
