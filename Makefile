@@ -10,12 +10,17 @@ SHELL := bash
 PYTEST ?=
 
 packages := $(patsubst %/pyproject.toml,%,$(wildcard ramure-*/pyproject.toml))
-pi := node_modules/@earendil-works/pi-coding-agent
+npm_projects := $(patsubst %/package.json,%,$(wildcard ramure-*/*/package.json))
 bin := .venv/bin
+pi := node_modules/@earendil-works/pi-coding-agent
+pi_22 := $(CURDIR)/.tools/pi22/$(pi)
+pi_20 := $(CURDIR)/.tools/pi20/$(pi)
+node_22 := $(CURDIR)/.tools/pi22/node_modules/.bin
 
 export PATH := $(CURDIR)/$(bin):$(PATH)
-export RAMURE_TEST_PI_22 := $(CURDIR)/.tools/pi22/node_modules
-export RAMURE_TEST_PI_20 := $(CURDIR)/.tools/pi20/node_modules
+# What the tests run pi from; where it is missing, they fail in CI and say what to do elsewhere.
+export RAMURE_TEST_PI_22 := $(pi_22)
+export RAMURE_TEST_PI_20 := $(pi_20)
 
 help: ## list the targets
 	sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -25,22 +30,29 @@ setup: ## install all that the others need, into .venv and .tools
 	$(MAKE) --no-print-directory --jobs 2 --output-sync -f scripts/setup.mk
 
 demo: setup ## run the quick start on a real pi in a real tmux
-	RAMURE_PI="$(CURDIR)/.tools/pi22/$(pi)" $(bin)/ramure demo
+	RAMURE_PI="$(pi_22)" $(bin)/ramure demo
 
 test: setup check ## check the code, then run every test of every package
-	scripts/leave-nothing $(bin)/python -m pytest --cov --cov-report=term $(PYTEST)
+	$(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest --cov --cov-report=term $(PYTEST)
 
-check: lint types layers bridge ## all that needs no running
+check: lint types layers bridge ## all checks but the Python tests
 
 lint: setup ## format and lint rules
-	$(bin)/ruff format --check --quiet . || { $(bin)/ruff format --diff .; exit 1; }
-	$(bin)/ruff check --quiet .
+	scripts/quietly format $(bin)/ruff format --diff .
+	scripts/quietly lint $(bin)/ruff check .
 
 types: setup ## mypy --strict over every package
-	$(bin)/mypy --no-error-summary $(packages:%=%/src)
+	scripts/quietly types $(bin)/mypy $(packages:%=%/src)
 
 layers: setup ## nothing imports upward
-	$(bin)/lint-imports --no-logo >build/layers.log 2>&1 || { cat build/layers.log; exit 1; }
+	scripts/quietly layers $(bin)/lint-imports --no-logo
+
+bridge: setup ## types and tests of what runs in Node.js, on both versions of it
+	for project in $(npm_projects); do
+	  scripts/quietly "$$project: types" npm --prefix "$$project" run --if-present types
+	  scripts/quietly "$$project: tests" npm --prefix "$$project" test
+	  PATH="$(node_22):$$PATH" scripts/quietly "$$project: tests, Node.js 22" npm --prefix "$$project" test
+	done
 
 format: setup ## format the code and mend what can be mended
 	$(bin)/ruff check --fix-only --quiet .
@@ -50,7 +62,7 @@ bench: setup ## measure
 	for bench in tests/benchmarks/bench_*.py; do $(bin)/python "$$bench"; done
 
 docs: setup ## run and check the documentation
-	scripts/leave-nothing $(bin)/python -m pytest tests/docs $(PYTEST)
+	$(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest tests/docs $(PYTEST)
 
 lock: setup ## pin the newest versions of everything
 	scripts/lock

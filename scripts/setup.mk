@@ -2,10 +2,17 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: all
+.SECONDARY:
 
 packages := $(patsubst %/pyproject.toml,%,$(wildcard ramure-*/pyproject.toml))
 
-all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp
+npm_projects := $(patsubst %/package.json,%,$(wildcard ramure-*/*/package.json))
+
+# Runs no package's script: the lock's hashes say all that is installed.
+npm_ci := npm_config_cache="$(CURDIR)/.tools/cache/npm" npm ci --silent --ignore-scripts --no-audit --no-fund \
+  --no-progress --no-update-notifier --prefix
+
+all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp $(npm_projects:%=%/node_modules/.stamp)
 
 .tools/uv/.stamp: constraints/uv.txt
 	@echo "setting up: uv"
@@ -25,7 +32,14 @@ all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp
 
 .tools/%/.stamp: scripts/%/package-lock.json
 	@echo "setting up: $*"
-	scripts/npm-tools $*
+	mkdir -p .tools/$*
+	cp scripts/$*/package.json scripts/$*/package-lock.json .tools/$*/
+	$(npm_ci) .tools/$*
+	touch $@
+
+%/node_modules/.stamp: %/package-lock.json
+	@echo "setting up: $*"
+	$(npm_ci) $*
 	touch $@
 
 .ONESHELL:

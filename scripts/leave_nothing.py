@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Run a command and fail (90) when it leaves a process or a temporary file behind.
 
-    scripts/leave-nothing COMMAND…
+    scripts/leave_nothing.py COMMAND…
 
-The command gets a temporary folder of its own, with a short path (Unix sockets), and a mark in its environment that
-whatever it starts inherits. What still carries the mark a while after the command's end was left behind: it is
-listed and ended. Processes are looked for where there is a /proc.
+The command gets a temporary folder of its own, with a short path (Unix sockets), and a mark in its
+environment that whatever it starts inherits. What still carries the mark a while after the command
+was left behind: it is listed and ended. Processes are looked for where there is a /proc.
 """
 
 import os
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 MARK = "RAMURE_TEST_MARK"
@@ -33,9 +34,9 @@ def main(command: list[str]) -> int:
         "PYTEST_DEBUG_TEMPROOT": str(folder / "pytest"),
         MARK: mark,
     }
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command's business, which gets it, too
     try:
-        child = subprocess.Popen(command, env=environment, preexec_fn=_heed_interrupts)
+        child = subprocess.Popen(command, env=environment)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, too
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         code = child.wait()
         processes = left_processes(mark)
@@ -67,7 +68,8 @@ def marked(mark: str) -> dict[int, str]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if needle in (process / "environ").read_bytes().split(b"\0"):
-                found[int(process.name)] = (process / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
+                title = (process / "cmdline").read_text("utf-8", "replace")
+                found[int(process.name)] = title.replace("\0", " ")
         except OSError:  # it ended, or it is somebody else's
             continue
     return found
@@ -75,14 +77,8 @@ def marked(mark: str) -> dict[int, str]:
 
 def end(pid: int) -> None:
     """Kill it, if it is still there."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""What the documents name is there: links, the names in programs, the targets of make."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import ramure
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("ramure-*/README.md"), *ROOT.glob("docs/**/*.md")]
+)
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+
+
+@documents
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8")):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (document.parent / target).exists(), target
+
+
+@documents
+def test_programs_use_what_there_is(document):
+    for program in re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom) and node.module == "ramure":
+                for name in node.names:
+                    assert hasattr(ramure, name.name), name.name
+
+
+@documents
+def test_make_has_the_targets(document):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert targets.issuperset(re.findall(r"`make ([a-z]+)", document.read_text("utf-8")))
