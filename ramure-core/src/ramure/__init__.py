@@ -128,8 +128,8 @@ def __getattr__(name: str) -> Any:
 
 def _elsewhere(name: str) -> Any:
     """An error, or the image class of an installed backend (``LocalImage``, ``DockerImage``)."""
-    from ramure import errors
-
+    # Not ``from ramure import``, which would ask this very function for the name.
+    errors = import_module("ramure.errors")
     if isinstance(found := getattr(errors, name, None), type):
         return found
     if name.endswith("Image"):

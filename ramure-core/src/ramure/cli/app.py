@@ -1,0 +1,105 @@
+"""The ``ramure`` command: its commands, those of plugins, and what its exit code says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ramure.cli import demo, health, logs, look, output, talk, terminals
+from ramure.cli.client import Refused
+from ramure.errors import (
+    NoSuchAgent,
+    NoSuchRun,
+    RamureError,
+    RunDied,
+    SeveralRuns,
+    UsageError,
+)
+
+FAILED, USAGE, NO_RUN, SEVERAL_RUNS, NO_AGENT, RUN_DIED = 1, 2, 3, 4, 5, 6
+
+_EXIT_CODES: dict[type[RamureError], int] = {
+    UsageError: USAGE,
+    NoSuchRun: NO_RUN,
+    SeveralRuns: SEVERAL_RUNS,
+    NoSuchAgent: NO_AGENT,
+    RunDied: RUN_DIED,
+}
+
+_COMMANDS = (
+    look.ls,
+    look.status,
+    talk.send,
+    terminals.connect,
+    terminals.ssh,
+    talk.call,
+    logs.logs,
+    talk.stop,
+    health.plugins,
+    health.doctor,
+    health.gc,
+    demo.demo,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from ramure import __version__
+
+        output.show(f"ramure {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Look at, talk to and stop runs of programs that use coding agents."""
+
+
+def build() -> typer.Typer:
+    """The command with what core brings."""
+    app = typer.Typer(
+        name="ramure",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        # Rich is for people, and costs as much time as all the rest.
+        rich_markup_mode="rich" if output.for_people() else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for command in _COMMANDS:
+        app.command()(command)
+    return app
+
+
+def _needs_plugins(arguments: list[str]) -> bool:
+    """Plugins are loaded for their own commands, for help and for completion."""
+    names = {command.__name__ for command in _COMMANDS}
+    given = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return given not in names or "_RAMURE_COMPLETE" in os.environ
+
+
+def main() -> None:
+    """Run the command; ``docs/cli.md`` lists the exit codes."""
+    app = build()
+    if _needs_plugins(sys.argv[1:]):
+        from ramure.cli.extend import add_plugin_commands
+
+        add_plugin_commands(app)
+    try:
+        app(prog_name="ramure")
+    except RamureError as error:
+        output.tell(f"ramure: {error}")
+        sys.exit(exit_code(error))
+
+
+def exit_code(error: RamureError) -> int:
+    """What the shell is told of an error."""
+    if isinstance(error, Refused):
+        return NO_AGENT if error.kind == NoSuchAgent.__name__ else FAILED
+    return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), FAILED)

@@ -1,0 +1,110 @@
+"""``ramure plugins``, ``doctor``, ``gc``: what is installed, what is wrong, what is left over."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ramure.cli import output, runs
+from ramure.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def plugins(*, as_json: AsJson = False) -> None:
+    """List installed plugins, what each brings, and what is wrong with it."""
+    from ramure.plugins import Plugins
+
+    found = Plugins.load()
+    installed, problems = found.installed, found.problems
+    if as_json:
+        output.show_json(
+            {
+                "plugins": [asdict(plugin) for plugin in installed],
+                "problems": [asdict(problem) for problem in problems],
+            }
+        )
+        return
+    output.table(
+        ("NAME", "VERSION", "ORIGIN", "BRINGS"),
+        [
+            (p.name, p.version, p.origin, _brings(p.registers) if p.working else "left out")
+            for p in installed
+        ],
+    )
+    for problem in problems:
+        output.tell(f"ramure: {problem}")
+
+
+def _brings(registers: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in registers.items())
+
+
+def doctor(*, as_json: AsJson = False) -> None:
+    """Check what is installed and what is missing, with the cure for each."""
+    import anyio
+
+    from ramure.cli.checks import run_checks
+
+    findings = anyio.run(run_checks)
+    if as_json:
+        output.show_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            output.show(str(finding))
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def gc(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what runs that died have left: machines, processes, sockets, folders."""
+    import anyio
+
+    from ramure.plugins import Plugins
+    from ramure.run import sweep
+
+    removed: dict[str, list[str]] = {}
+    for folder in sweep.dead_runs():
+        machines: list[str] = []
+        if not dry_run:
+            try:
+                machines = anyio.run(sweep.sweep, folder, Plugins.load())
+            except (sweep.StillAlive, FileNotFoundError):
+                continue
+        removed[folder.name] = machines
+    for run in runs.known():
+        # A socket whose run's folder is gone; where the folder is there, its lock has decided.
+        if not run.alive and not run.folder.exists():
+            removed.setdefault(run.id, [])
+            if not dry_run:
+                run.forget()
+    left = [folder.name for folder in sweep.dead_runs()] if not dry_run else []
+    _report(removed, left, dry_run=dry_run, as_json=as_json)
+    if left:
+        raise typer.Exit(1)
+
+
+def _report(
+    removed: dict[str, list[str]], left: list[str], *, dry_run: bool, as_json: bool
+) -> None:
+    if as_json:
+        output.show_json({"removed": removed, "left": left, "dry_run": dry_run})
+        return
+    for run, machines in removed.items():
+        what = f"machines {', '.join(machines)}" if machines else "files"
+        output.show(f"{run}  {'would be removed' if dry_run else f'removed: {what}'}")
+    if not removed:
+        output.tell("nothing is left over")
+    for run in left:
+        output.tell(
+            f"ramure: not all that the run {run} left could be removed now; try again later"
+        )

@@ -1,0 +1,141 @@
+"""This terminal, joined to one that a run serves: raw mode, resizing, detaching."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import selectors
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ramure.cli import output
+from ramure.cli.client import CHUNK, ControlClient
+from ramure.errors import RunDied, RunError, UsageError
+
+RESET = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m\r\n"
+"""Switches off what a full-screen program has on: its screen, mouse, pasting, a hidden cursor."""
+
+
+class Terminal:
+    """The person's terminal."""
+
+    def __init__(self) -> None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("this needs a terminal: stdin and stdout are not both one")
+        self._in = sys.stdin.fileno()
+        self._out = sys.stdout.fileno()
+
+    @property
+    def screen(self) -> dict[str, Any]:
+        """Its size and type, as a run's ``terminal`` and ``shell`` take them."""
+        columns, rows = os.get_terminal_size(self._out)
+        return {"columns": columns, "rows": rows, "term": os.environ.get("TERM") or "xterm"}
+
+    def join(self, client: ControlClient, detach: bytes) -> int | None:
+        """Be the terminal of what the run serves on this connection.
+
+        Args:
+            client: a connection after its upgrade.
+            detach: the byte that a key sends which ends this; b"" for none.
+
+        Returns:
+            The exit code of what ran there; None where the person detached.
+
+        Raises:
+            RunDied: the run ended meanwhile.
+            RunError: the terminal could not be opened, or broke.
+        """
+        code: int | None = None
+        try:
+            with _raw(self._in), _resizes() as resized, selectors.DefaultSelector() as selector:
+                for source in (self._in, client.fileno(), resized):
+                    selector.register(source, selectors.EVENT_READ)
+                code = self._converse(client, detach, resized, selector)
+        finally:
+            if code is None:
+                self._write(RESET)
+        return code
+
+    def _converse(
+        self, client: ControlClient, detach: bytes, resized: int, selector: selectors.BaseSelector
+    ) -> int | None:
+        while True:
+            for key, _ in selector.select():
+                if key.fd == self._in:
+                    typed = os.read(self._in, CHUNK)
+                    before, found, _ = typed.partition(detach) if detach else (typed, b"", b"")
+                    if before:
+                        client.send({"data": base64.b64encode(before).decode()})
+                    if found or not typed:
+                        return None
+                elif key.fd == resized:
+                    os.read(resized, CHUNK)
+                    client.send({"resize": list(os.get_terminal_size(self._out))})
+                elif (code := self._show(client)) is not None:
+                    return code
+
+    def _show(self, client: ControlClient) -> int | None:
+        frames = client.arrived()
+        if frames is None:
+            raise RunDied("the run ended")
+        for frame in frames:
+            if "data" in frame:
+                self._write(base64.b64decode(frame["data"]))
+            elif "exit" in frame:
+                code = int(frame["exit"])
+                return code if code >= 0 else 128 - code  # as a shell tells a signal
+            elif "error" in frame:
+                raise RunError(frame["error"])
+        return None
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._out, data) :]
+
+
+@contextmanager
+def _raw(terminal: int) -> Iterator[None]:
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _resizes() -> Iterator[int]:
+    """A file descriptor that becomes readable when the terminal's size changes."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    wakeup = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = signal.signal(signal.SIGWINCH, lambda *_: None)
+    try:
+        yield reader
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+        signal.set_wakeup_fd(wakeup)
+        os.close(reader)
+        os.close(writer)
+
+
+def key(name: str) -> bytes:
+    """The byte of ``ctrl-a`` … ``ctrl-_``; nothing for ``none``."""
+    if name == "none":
+        return b""
+    match = re.fullmatch(r"ctrl-([a-z\[\\\]^_])", name.lower())
+    if match is None:
+        raise UsageError(f"--detach-key {name}: name it like 'ctrl-]', or 'none'")
+    return bytes([ord(match[1].upper()) & 0x1F])
+
+
+def announce(where: str, detach: str) -> None:
+    """Say how to leave."""
+    how = "" if detach == "none" else f" ({detach} leaves it)"
+    output.tell(f"{where}{how}")
