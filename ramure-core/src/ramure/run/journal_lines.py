@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ MAX_DEPTH = 50
 """Levels of a payload that are written out where it is not JSON as it is."""
 
 MAX_REPR = 10_000
-"""Characters of an object's ``repr`` that are stored."""
+"""Characters of an object's ``repr`` (an exception's message) that are stored."""
 
 
 class _Line(msgspec.Struct, omit_defaults=True):
@@ -105,7 +105,7 @@ def _encode_data(data: Any) -> tuple[bytes, bool]:
 def _substitute(value: Any) -> Any:
     """What msgspec writes in place of an object it does not know."""
     if isinstance(value, BaseException):
-        return {"error": type(value).__qualname__, "message": str(value)}
+        return {"error": type(value).__qualname__, "message": _repr(value, str)}
     for kind in (str, int, float):  # msgspec takes these, not what is derived from them
         if isinstance(value, kind):
             return kind(value)
@@ -150,9 +150,9 @@ def _plain_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _repr(value: object) -> str:
+def _repr(value: object, shown_as: Callable[[object], str] = repr) -> str:
     try:
-        return repr(value)[:MAX_REPR]
+        return shown_as(value)[:MAX_REPR]
     except Exception:  # noqa: BLE001 the object's own code failed
         return f"<{type(value).__qualname__}>"
 
