@@ -46,6 +46,7 @@ export class Activity {
 	#busy = false;
 	#told: "busy" | "idle" | undefined;
 	#error: string | undefined;
+	#toldOfError = false;
 	#attempts = 0;
 	#compacting = false;
 	#timer: NodeJS.Timeout | undefined;
@@ -86,6 +87,8 @@ export class Activity {
 
 	started(): void {
 		clearTimeout(this.#timer);
+		// It goes on without having settled: it tries again.
+		if (this.#busy && this.#error !== undefined && !this.#toldOfError) this.#failed(false);
 		this.#busy = true;
 		this.#compacting = false;
 		this.tell("busy");
@@ -147,6 +150,7 @@ export class Activity {
 		if (aborted) this.event("aborted");
 		this.#error =
 			stopReason === "error" && !aborted ? errorMessage || "the model failed" : undefined;
+		this.#toldOfError = false;
 		if (this.#error === undefined) this.#attempts = 0;
 	}
 
@@ -174,6 +178,7 @@ export class Activity {
 	}
 
 	#failed(final: boolean): void {
+		this.#toldOfError = true;
 		this.#shared.send({ t: "failure", message: cut(this.#error ?? ""), final });
 	}
 

@@ -26,6 +26,8 @@ const FAREWELL = 500;
  * turn that begins earlier leaves a person without an editor.
  */
 const REPLACING = 1_000;
+/** Milliseconds that pi may take to replace a session, once it said that it might. */
+const SWITCHING = 3_000;
 /** Milliseconds after which pi is ended less and less politely. */
 const PATIENCE = { shutdown: 1_500, exit: 3_000 };
 
@@ -37,7 +39,7 @@ export class Bridge {
 	readonly #inbox: Inbox;
 	readonly #activity: Activity;
 	#introduced = false;
-	#quiet = false;
+	#held: NodeJS.Timeout | undefined;
 	#problem = "";
 	#ending = "";
 
@@ -68,6 +70,8 @@ export class Bridge {
 		const activity = this.#activity;
 
 		on("session_start", (_event, ctx) => this.#begin({ pi, ctx }));
+		on("session_before_switch", () => this.#hold(SWITCHING));
+		on("session_before_fork", () => this.#hold(SWITCHING));
 		on("session_shutdown", (event: { reason?: string }) => this.#shutdown(event.reason ?? "quit"));
 
 		on("input", (event: { text: string; source: string }) =>
@@ -120,11 +124,7 @@ export class Bridge {
 			this.#link.open();
 		} else {
 			this.#activity.event("session", {});
-			this.#quiet = true;
-			setTimeout(() => {
-				this.#quiet = false;
-				this.#settled();
-			}, REPLACING).unref();
+			this.#hold(REPLACING);
 		}
 	}
 
@@ -139,7 +139,19 @@ export class Bridge {
 		});
 	}
 
+	/** Give pi nothing for so long: its session is being replaced. */
+	#hold(milliseconds: number): void {
+		clearTimeout(this.#held);
+		this.#held = setTimeout(() => {
+			this.#held = undefined;
+			this.#settled();
+		}, milliseconds);
+		this.#held.unref();
+	}
+
 	async #shutdown(reason: string): Promise<void> {
+		// pi 0.74 leaves a session that is replaced at work: what it still calls is nobody's.
+		if (reason !== "quit" && reason !== "reload") this.session?.ctx.abort();
 		this.session = undefined;
 		if (reason !== "quit") return;
 		this.send({ t: "bye", reason: this.#ending || "pi was quit" });
@@ -155,12 +167,12 @@ export class Bridge {
 	}
 
 	#idle(): boolean {
-		if (!this.session || this.#quiet || this.#problem || this.#activity.busy) return false;
+		if (!this.session || this.#held || this.#problem || this.#activity.busy) return false;
 		return this.session.ctx.isIdle();
 	}
 
 	#settled(): void {
-		if (!this.session || this.#quiet || this.#activity.busy) return;
+		if (!this.session || this.#held || this.#activity.busy) return;
 		this.#inbox.giveBack();
 		this.#inbox.pump();
 		if (this.#inbox.empty) this.#activity.tell("idle");
