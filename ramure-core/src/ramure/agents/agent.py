@@ -145,10 +145,15 @@ class Agent:
         return register
 
     def offer(self, tool: Tool) -> None:
-        """Offer a tool that is already made; it belongs to the current process."""
-        scope = current.get(None)
-        owner = scope if scope is not None and scope.open else self._scope
-        self._toolbox.add(Offer(tool, owner, copy_context()))
+        """Offer a tool that is already made.
+
+        It belongs to the current process; outside any, to the agent's.
+        """
+        scope, context = current.get(None), copy_context()
+        if scope is None or not scope.open:
+            scope = self._scope
+            context.run(current.set, scope)
+        self._toolbox.add(Offer(tool, scope, context))
         self._tools_changed = True
         self._runtime.tasks.start_soon(self._announce_later)
 
