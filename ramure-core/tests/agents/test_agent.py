@@ -9,7 +9,16 @@ import pytest
 from pydantic import BaseModel
 
 import ramure
-from ramure import agent, agent_process, bubble, connect, current_process, done, running, spawn, wait
+from ramure import (
+    agent,
+    agent_process,
+    connect,
+    current_process,
+    done,
+    running,
+    spawn,
+    wait,
+)
 from ramure.testing.bridge import BridgeEndedError
 
 
@@ -698,7 +707,7 @@ class TestPeers:
         assert (tmp_path / "b" / "x" / "y").read_bytes() == data
 
     async def test_reserved_names(self, puppets):
-        async with one_agent(puppets) as (_, w, _), asyncio.timeout(20):
+        async with one_agent(puppets) as (_, w, _):
             with pytest.raises(ramure.InvalidTool, match="built-in"):
                 w.on("message")
 
