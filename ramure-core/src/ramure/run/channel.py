@@ -113,6 +113,7 @@ class Channel:
         self._session = ""
         self._closed = ""
         self._strikes = (0, 0)
+        self._given_up = ""
         self._changed: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -185,13 +186,13 @@ class Channel:
         if self._closed:
             return
         link = self._link
+        self._numbering.write_ack()
         if link is not None and stop:
             try:
                 self.send(Stop(reason=reason))
             except AgentError:
                 log.debug("agent %r does not read; it is told when it comes back", self.agent)
         self._closed = reason or "it was ended"
-        self._numbering.write_ack()
         if link is not None:
             self.detach(link)
             link.close(self._ended() if stop else None)
@@ -236,6 +237,8 @@ class Channel:
             return Refused(code="version", reason=reason)
         if not hello.session:
             return Refused(code="malformed", reason="hello without a session")
+        if self._given_up:
+            return Refused(code="malformed", reason=self._given_up)
         if self._session not in ("", hello.session):
             reason = "another bridge has used this agent's token"
             return Refused(code="session", reason=reason)
@@ -311,11 +314,12 @@ class Channel:
         got = self._numbering.got
         count = self._strikes[1] + 1 if self._strikes[0] == got else 1
         self._strikes = (got, count)
-        final = count >= STRIKES
+        if count >= STRIKES:
+            self._given_up = problem
         log.warning("agent %r: connection ended: %s", self.agent, problem)
         if (link := self._link) is not None:
             self.detach(link)
-            link.close(Refused(code="malformed", reason=problem, retry=not final))
+            link.close(Refused(code="malformed", reason=problem, retry=not self._given_up))
 
     def _tell_link(self, *, connected: bool) -> None:
         if self._on_link is None:

@@ -30,7 +30,7 @@ class Listener:
         limits: what is taken from connections that have not proved themselves.
     """
 
-    def __init__(self, run: str, limits: Limits = Limits()) -> None:
+    def __init__(self, run: str, limits: Limits = Limits()) -> None:  # noqa: B008 frozen
         self.run = run
         self.limits = limits
         self._channels: dict[bytes, Channel] = {}

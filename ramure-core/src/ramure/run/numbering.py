@@ -130,11 +130,10 @@ class Numbering:
         """
         if not 0 < n <= self.got + 1:
             raise OutOfStepError(f"message {n} came where {self.got + 1} was due")
+        new = n > self.got
+        self.got = max(self.got, n)
         self._owe()
-        if n <= self.got:
-            return False
-        self.got = n
-        return True
+        return new
 
     def _owe(self) -> None:
         self._unacknowledged += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -20,13 +21,16 @@ HEADERS = 16 * 1024
 ROOM = 4
 """Up to so many times the limit a message is read all the same, so that a call can be answered."""
 
+SILENT = logging.Logger("ramure.websocket", logging.CRITICAL + 1)  # noqa: LOG001 nobody can turn it on
+"""The library logs every frame at its debug level; the first one holds the token."""
+
 
 class WebSocketConnection(Connection):
     """One message a frame. Without compression; asks for signs of life."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(gate)
-        self._socket = ServerProtocol(max_size=ROOM * gate.limits.max_message)
+        self._socket = ServerProtocol(max_size=ROOM * gate.limits.max_message, logger=SILENT)
         self._pieces: list[bytes] = []
         self._early = 0
         self._heard = 0.0

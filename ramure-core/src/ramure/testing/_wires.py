@@ -97,8 +97,10 @@ class FrameWire(Wire):
         from websockets.client import ClientProtocol
         from websockets.uri import parse_uri
 
+        from ramure.run.websocket import SILENT
+
         super().__init__(owner)
-        self._socket = ClientProtocol(parse_uri(url), max_size=MAX_LINE)
+        self._socket = ClientProtocol(parse_uri(url), max_size=MAX_LINE, logger=SILENT)
         self._pieces: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -56,6 +56,9 @@ from ramure.testing._wires import MAX_LINE, Wire, dial
 FIRST_DELAY, LONGEST_DELAY = 0.02, 2.0
 """Seconds between two attempts to connect."""
 
+CLOSING = 1.0
+"""Seconds in which the run may take what was still to be said."""
+
 Incoming = FromRun | Welcome | Refused | Ack | Ping | Pong
 
 _decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(Incoming)
@@ -121,7 +124,14 @@ class BridgeClient:
 
     async def __aexit__(self, *_: object) -> None:
         self._end("the bridge was closed")
+        with anyio.move_on_after(CLOSING, shield=True):
+            await self._until_lost()
+        self.drop()
         await self._tasks.__aexit__(None, None, None)
+
+    async def _until_lost(self) -> None:
+        while self._wire is not None:
+            await self._changed.wait()
 
     def _end(self, reason: str) -> None:
         if self.ended:
@@ -206,6 +216,11 @@ class BridgeClient:
         """The next message from the run."""
         await self._until(lambda: self._inbox)
         return self._inbox.popleft()
+
+    async def interrupted(self) -> None:
+        """Wait until the run asks, from now on, to abort the turn."""
+        before = self.interrupts
+        await self._until(lambda: self.interrupts > before)
 
     def taken(self, message: Deliver) -> None:
         """The agent has taken the message up."""
