@@ -187,6 +187,22 @@ def test_names_written_as_text_are_found_where_the_function_is_defined():
     assert made == {"a": Local(x=1), "b": [nearer(y=2)], "c": Item(name="n")}
 
 
+def test_the_nearest_of_two_names_is_meant():
+    class Spec(pydantic.BaseModel):
+        far: int
+
+    def inner():
+        class Spec(pydantic.BaseModel):
+            near: int
+
+        async def tool(spec: "Spec"): ...
+
+        return Tool.of(tool).validate({"spec": {"near": 1}}) == {"spec": Spec(near=1)}
+
+    assert inner()
+    assert Spec(far=1)
+
+
 def test_a_local_class_is_that_of_the_call():
     def process():
         class Spec(pydantic.BaseModel):

@@ -230,11 +230,12 @@ def _same(plugin: object) -> object:
 
 
 def _builtin() -> Source:
-    from ramure import __version__
     from ramure.plugins import builtin
     from ramure.plugins.discovery import Source
 
-    return Source("ramure", "ramure", __version__, builtin.__name__, partial(_same, builtin))
+    # By name: the package's own file is above this one.
+    version = import_module("ramure").__version__
+    return Source("ramure", "ramure", version, builtin.__name__, partial(_same, builtin))
 
 
 @cache

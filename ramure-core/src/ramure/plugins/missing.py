@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from ramure.errors import PluginError
 
-_IMAGES = {"docker": "DockerImage", "ssh": "SshImage", "modal": "ModalImage"}
-
-BACKENDS = frozenset(_IMAGES)
+BACKENDS = frozenset({"docker", "ssh", "modal"})
 """Names of backends that ``pip install 'ramure[name]'`` brings."""
 
 
@@ -27,5 +25,5 @@ def cure(backend: str) -> str:
 
 
 def backend_of_image(image: str) -> str | None:
-    """The backend that brings this image class; None where it is not known."""
-    return next((backend for backend, name in _IMAGES.items() if name == image), None)
+    """The backend that brings ``DockerImage`` and the like; None where it is not known."""
+    return next((backend for backend in BACKENDS if image.lower() == f"{backend}image"), None)
