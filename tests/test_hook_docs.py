@@ -2,16 +2,15 @@
 
 import inspect
 import re
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from ramure import hookspecs
 from ramure.events import Event
 from ramure.plugins import Plugins
 
-hookspecs = import_module("ramure.hookspecs")
 PAGE = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text()
 HOOKS = {
     name: function
