@@ -76,6 +76,14 @@ def test_what_core_brings_comes_through_the_same_hooks():
     assert plugins.problems == []
 
 
+def test_what_core_brings_can_be_imported_and_has_the_name_that_it_claims():
+    plugins = Plugins.of()
+    for infos in (plugins.backends(), plugins.harnesses(), plugins.transports()):
+        for name, info in infos.items():
+            assert resolve(info.load).name == name
+    assert resolve(plugins.backend("local").load).image_type is plugins.image_class("LocalImage")
+
+
 def test_every_kind_can_be_registered():
     plugins = Plugins.of(
         a=registering("backends", backend("cloud")),
