@@ -185,9 +185,12 @@ class PiSession(Session):
                 process = await self._machine.open_process(
                     ["sh", "-c", launch.WATCH], cwd=self._spec.state_dir
                 )
-                async with process:
+                try:
                     said = b"".join([chunk async for chunk in process.stdout])
                     await process.wait()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await process.aclose()
                 return int(said) if said.strip().isdigit() else None
             except LinkBroken:
                 await anyio.sleep(RETRY)
