@@ -3,6 +3,7 @@
 The contract suites import pytest and are modules of their own.
 """
 
+from ramure.testing.harness import ScriptedHarness
 from ramure.testing.model import ScriptedModel
 from ramure.testing.request import Message, Request, ToolResult
 from ramure.testing.script import (
@@ -38,6 +39,7 @@ __all__ = [
     "Raw",
     "Request",
     "Script",
+    "ScriptedHarness",
     "ScriptedModel",
     "Text",
     "Think",

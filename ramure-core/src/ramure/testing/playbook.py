@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +14,14 @@ from ramure.testing.script import Part, Play, Script, Scripts, Text, Turn, parts
 ANY = "*"
 """The name of the script for whoever has none."""
 
+_SUFFIX = re.compile(r"-\d+$")
+"""What an address has beyond the name, where another agent of the run has that name."""
+
+
+def by_name(scripts: Scripts) -> dict[str, Script]:
+    """The scripts, each under its name; a single one under ``"*"``."""
+    return dict(scripts) if isinstance(scripts, Mapping) else {ANY: scripts}
+
 
 class Playbook:
     """Gives each conversation its turns.
@@ -22,12 +31,12 @@ class Playbook:
 
     Args:
         scripts: one script for all; or by name, which is a ``[script: name]`` in the system prompt
-            or a message, else the model's id, else ``"*"``.
+            or a message, else a scripted agent's name, else the model's id, else ``"*"``.
         cycle: begin a list again after its end.
     """
 
     def __init__(self, scripts: Scripts, *, cycle: bool = False) -> None:
-        self._scripts = dict(scripts) if isinstance(scripts, Mapping) else {ANY: scripts}
+        self._scripts = by_name(scripts)
         self._cycle = cycle
         self._turns: Counter[str] = Counter()
 
@@ -54,12 +63,12 @@ class Playbook:
         return parts(await turn if inspect.isawaitable(turn) else turn)
 
     def _script(self, request: Request) -> Script:
-        for name in (request.tag, request.model, ANY):
-            if name in self._scripts:
-                return self._scripts[name]
-        raise LookupError(
-            f"no script for model {request.model!r}; there are scripts for: {', '.join(self.names)}"
-        )
+        name = _SUFFIX.sub("", request.agent)
+        for known in (request.tag, request.agent, name, request.model, ANY):
+            if known in self._scripts:
+                return self._scripts[known]
+        who = f"agent {request.agent!r}" if request.agent else f"model {request.model!r}"
+        raise LookupError(f"no script for {who}; there are scripts for: {', '.join(self.names)}")
 
     def _step(self, script: Script, turn: int) -> Turn | Play:
         if callable(script):

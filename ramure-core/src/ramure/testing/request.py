@@ -53,6 +53,8 @@ class Request:
         body: what was sent. Not shown by ``repr``.
         number: counts from 1 over all requests of a server.
         turn: counts from 0 in this conversation, repeated requests included.
+        agent: the agent's address, where a scripted agent asks; else "".
+        session: names the conversation, where a scripted agent asks; else "".
     """
 
     api: str
@@ -65,6 +67,8 @@ class Request:
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     number: int = 0
     turn: int = 0
+    agent: str = ""
+    session: str = ""
 
     @property
     def text(self) -> str:
@@ -100,6 +104,8 @@ class Request:
         The session that the agent names in a header (pi does, in a folder that ``pi_folder``
         wrote); without one, what the conversation began with.
         """
+        if self.session:
+            return self.session
         for header in _SESSION_HEADERS:
             if self.headers.get(header):
                 return self.headers[header]
