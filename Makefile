@@ -45,7 +45,7 @@ types: setup ## mypy --strict over every package
 	scripts/quietly types $(bin)/mypy $(packages:%=%/src)
 
 layers: setup ## nothing imports upward
-	scripts/quietly layers $(bin)/lint-imports --no-logo
+	scripts/quietly layers $(bin)/lint-imports --no-logo --no-cache
 
 bridge: setup ## types and tests of what runs in Node.js, on both versions of it
 	for project in $(npm_projects); do
