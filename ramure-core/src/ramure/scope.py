@@ -7,12 +7,20 @@ captured with the context of each handler.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context, ContextVar
-from typing import Any, Protocol
+from functools import partial, wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import anyio
+import anyio.from_thread
 
 from ramure.cancellation import Interruption
 from ramure.errors import NotInProcess
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Scope(Protocol):
@@ -36,6 +44,26 @@ class Scope(Protocol):
 
 
 current: ContextVar[Scope] = ContextVar("ramure_process")
+
+
+def on_the_loop(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of the event loop's be called from a worker thread, too.
+
+    Tools that are not async run in one, and call ``done`` and ``emit`` all the same.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            try:
+                return anyio.from_thread.run_sync(partial(function, *args, **kwargs))
+            except anyio.NoEventLoopError:
+                pass  # no thread of ours: the function itself says what it needs
+        return function(*args, **kwargs)
+
+    return call
 
 
 def require(what: str) -> Scope:

@@ -250,6 +250,31 @@ async def test_send_returns_once_the_bridge_has_it_and_taken_tells_the_rest(pupp
         await taken
 
 
+async def test_a_tool_need_not_be_async(puppets):
+    @agent_process
+    async def child() -> str:
+        return "from a thread"
+
+    @agent_process
+    async def main():
+        w = await agent("w", harness=puppets)
+
+        @w.on("finish")
+        def finish(summary: str) -> None:
+            ramure.emit("finishing")
+            handle = spawn(child)
+            done((summary, handle))
+
+        summary, handle = await wait()
+        return summary, await handle
+
+    async with running(main) as handle:
+        await handle.events.listen_for("agent_started", replay=True, timeout=20)
+        puppet = await puppets.up("w")
+        assert (await puppet.bridge.call("finish", {"summary": "x"})).ok
+        assert await handle == ("x", "from a thread")
+
+
 async def test_ask_gets_a_typed_answer(puppets):
     class Verdict(BaseModel):
         good: bool
@@ -555,8 +580,8 @@ async def test_a_name_that_begins_another_harms_nobody(puppets):
     assert await main() == ["idle", "idle"]
 
 
-async def test_several_agents_on_one_machine(puppets):
-    @agent_process
+async def test_several_agents_on_one_machine(puppets, tmp_path):
+    @agent_process(image=str(tmp_path))
     async def main():
         box = await ramure.machine()
         a = await agent("a", harness=puppets, machine=box)

@@ -29,6 +29,7 @@ from ramure.processes.process import (
     require_process,
 )
 from ramure.run.runtime import Runtime
+from ramure.scope import on_the_loop
 from ramure.tools import Tool
 from ramure.values import Direction
 
@@ -123,6 +124,7 @@ async def machine(image: Image | str | None = None, *, host: HostLike | None = N
     return await process.own_machine(placement)
 
 
+@on_the_loop
 def connect(a: Agent, b: Agent, *, direction: Direction = "both") -> None:
     """Allow agents to message each other and to send each other files.
 
@@ -143,11 +145,13 @@ def connect(a: Agent, b: Agent, *, direction: Direction = "both") -> None:
     process.emit("connected", {"a": a.address, "b": b.address, "direction": direction})
 
 
+@on_the_loop
 def done(result: Any = None) -> None:
     """Signal success: ``wait()`` returns ``result``. The first ``done`` or ``fail`` counts."""
     require_process("done()").conclude(Verdict(value=result))
 
 
+@on_the_loop
 def fail(reason: str) -> None:
     """Signal failure: ``wait()`` raises ``ProcessFailed``. The first verdict counts."""
     require_process("fail()").conclude(Verdict(reason=str(reason)))
@@ -164,6 +168,7 @@ async def wait() -> Any:
     return await require_process("wait()").wait()
 
 
+@on_the_loop
 def emit(type: str, data: Any = None) -> None:  # noqa: A002 the public name
     """Emit an event on this process's stream."""
     require_process("emit()").emit(type, data)

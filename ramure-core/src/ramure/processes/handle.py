@@ -30,7 +30,7 @@ from ramure.processes.process import (
     run_child,
 )
 from ramure.processes.root import Root
-from ramure.scope import current
+from ramure.scope import current, on_the_loop
 from ramure.tools import Tool, WrongArguments
 
 P = ParamSpec("P")
@@ -128,6 +128,7 @@ def _live_parent(name: str) -> Process:
     return parent
 
 
+@on_the_loop
 def spawn(
     function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
 ) -> ProcessHandle[R]:
@@ -149,6 +150,7 @@ def spawn(
     return ProcessHandle(child)
 
 
+@on_the_loop
 def bubble(handle: ProcessHandle[Any], *, source: str | None = None) -> None:
     """Forward a process's events, from the first on, onto the current process's stream.
 
