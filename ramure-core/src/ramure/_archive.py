@@ -138,7 +138,7 @@ class Unpacker:
         self._links_may_leave = links_may_leave
         self._folders: set[str] = {""}  # seen to be real folders
         self._modes: dict[Path, int] = {}
-        self._links: list[tuple[Path, str]] = []
+        self._links: dict[Path, str] = {}
 
     def add(self, info: tarfile.TarInfo, content: Reader | None) -> None:
         """Make one entry.
@@ -157,7 +157,7 @@ class Unpacker:
             return
         path = self._free(name)
         if info.issym():
-            self._links.append((path, info.linkname))
+            self._links[path] = info.linkname
         elif info.islnk():
             os.link(self._existing(_checked(info.linkname)), path, follow_symlinks=False)
         elif info.isreg() and content is not None:
@@ -173,12 +173,12 @@ class Unpacker:
         Raises:
             UnsafePath: a link leads out of the folder; none has been made.
         """
-        made: list[Path] = []
-        for path, leads_to in self._links:
+        links = self._links
+        self._links = {}  # from now on they are there to be found
+        for path, leads_to in links.items():
             self._free(path.relative_to(self._root).as_posix()).symlink_to(leads_to)
-            made.append(path)
         if not self._links_may_leave:
-            _refuse_escapes(self._root, made)
+            _refuse_escapes(self._root, list(links))
         for path in reversed(self._modes):
             path.chmod(self._modes[path])
 
@@ -187,19 +187,15 @@ class Unpacker:
         if name in self._folders:
             return path
         self._folder(posixpath.dirname(name))
-        try:
-            path.mkdir()
-        except FileExistsError:
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                raise UnsafePath(f"{name!r} is a link, and would be written through") from None
-            if not stat.S_ISDIR(mode):
-                raise
+        if path in self._links or path.is_symlink():
+            raise UnsafePath(f"{name!r} is a link, and would be written through")
+        path.mkdir(exist_ok=True)
         self._folders.add(name)
         return path
 
     def _free(self, name: str) -> Path:
         path = self._folder(posixpath.dirname(name)) / posixpath.basename(name)
+        self._links.pop(path, None)
         path.unlink(missing_ok=True)  # IsADirectoryError, or PermissionError on macOS: a folder
         return path
 

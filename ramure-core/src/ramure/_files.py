@@ -8,17 +8,27 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
-from anyio import BrokenResourceError, ClosedResourceError, EndOfStream, IncompleteRead
+from anyio import (
+    BrokenResourceError,
+    ClosedResourceError,
+    DelimiterNotFound,
+    EndOfStream,
+    IncompleteRead,
+)
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from ramure._disk import CHUNK
 from ramure._exec import Capture, abandon, settle
+from ramure._work import to_end
 from ramure.cancellation import Job
 from ramure.errors import MachineError, UsageError
 
@@ -72,6 +82,7 @@ _ERRNO = {
     "no space left": errno.ENOSPC,
     "read-only file system": errno.EROFS,
     "name too long": errno.ENAMETOOLONG,
+    "neither a file nor a folder": errno.EINVAL,
 }
 
 
@@ -127,18 +138,47 @@ def too_large(path: str, max_bytes: int) -> OSError:
 
 async def write(machine: Machine, path: str, data: bytes, mode: int | None) -> None:
     """``Machine.write_file``."""
-    path = absolute(machine, path)
-    result = await machine.exec(store_script(path, len(data), mode), input=data)
-    if not result.ok:
-        raise os_error(path, result.stderr, machine.name)
+
+    async def talk(process: Process) -> None:
+        for start in range(0, len(data), CHUNK):
+            await process.stdin.send(data[start : start + CHUNK])
+
+    await store(machine, absolute(machine, path), len(data), mode, talk)
 
 
-def store_script(path: str, size: int, mode: int | None) -> list[str]:
-    """The command that puts ``size`` bytes of its input into a file, whole or not at all."""
+def not_copied(path: str) -> OSError:
+    """The error of a pipe, a socket or a device that somebody wanted to copy."""
+    return OSError(errno.EINVAL, "neither a file nor a folder", path)
+
+
+async def store(
+    machine: Machine,
+    path: str,
+    size: int,
+    mode: int | None,
+    talk: Callable[[Process], Awaitable[None]],
+) -> None:
+    """Have ``talk`` send the ``size`` bytes of a file, which is there whole or not at all.
+
+    Raises:
+        OSError, MachineError: as ``converse``; nothing is left on the machine.
+    """
     folder = posixpath.dirname(path)
     temporary = posixpath.join(folder, f".ramure-{secrets.token_hex(8)}")
     permissions = "" if mode is None else f"{mode:o}"
-    return script(STORE, folder, temporary, path, permissions, str(size))
+    command = script(STORE, folder, temporary, path, permissions, str(size))
+    try:
+        await converse(machine, path, talk, command)
+    except OSError:
+        raise  # the script's own words: it has tidied up
+    except BaseException:
+        await to_end(partial(_forget, machine, temporary))
+        raise
+
+
+async def _forget(machine: Machine, path: str) -> None:
+    with suppress(OSError, MachineError):  # the first failure is the one worth telling
+        await machine.exec(["rm", "-f", path])
 
 
 async def converse(
@@ -183,12 +223,22 @@ def _only_changed(words: str) -> bool:
 
 
 async def header(stream: BufferedByteReceiveStream) -> Header:
-    """Read the line that ``FETCH`` says first."""
-    kind, size, mode = (await stream.receive_until(b"\n", 200)).decode().split()
-    return Header(kind == "d", int(size), permissions(mode))
+    """Read the line that ``FETCH`` says first.
+
+    Raises:
+        MachineError: it makes no sense.
+    """
+    try:
+        line = await stream.receive_until(b"\n", 200)
+    except DelimiterNotFound:
+        line = b""
+    if found := re.fullmatch(rb"([df]) (\d{1,20}) (\S{10,12})", line):
+        kind, size, mode = found.groups()
+        return Header(kind == b"d", int(size), mode_of(mode.decode("ascii", "replace")))
+    raise MachineError(f"what it says of the file makes no sense: {line!r}")
 
 
-def permissions(text: str) -> int:
+def mode_of(text: str) -> int:
     """The mode that ``ls -l`` shows as ``-rwxr-xr-x``; 0o755 for that one."""
     return sum(
         1 << (8 - place)

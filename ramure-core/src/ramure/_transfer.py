@@ -14,7 +14,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ramure._archive import pack, unpack
 from ramure._disk import CHUNK, fill_folder, replace_file
-from ramure._files import FETCH, Header, absolute, converse, header, script, store_script
+from ramure._files import FETCH, Header, absolute, converse, header, not_copied, script, store
 from ramure._work import in_thread
 
 if TYPE_CHECKING:
@@ -67,18 +67,20 @@ async def upload(machine: Machine, local: LocalPath, remote: str) -> None:
     """``Machine.upload``."""
     source, path = Path(local), absolute(machine, remote)
     status = await in_thread(source.stat, pool=POOL)
-    mode = status.st_mode & 0o777
+    mode, size = status.st_mode & 0o777, status.st_size
+
+    async def send_tree(process: Process) -> None:
+        await in_thread(lambda: pack(source, Sending(process.stdin)), pool=POOL)
+
+    async def send_file(process: Process) -> None:
+        await in_thread(lambda: _send_file(source, size, Sending(process.stdin)), pool=POOL)
+
     if stat.S_ISDIR(status.st_mode):
-        command = script(UNPACK, path, f"{mode:o}")
-        send = partial(pack, source)
+        await converse(machine, path, send_tree, script(UNPACK, path, f"{mode:o}"))
+    elif stat.S_ISREG(status.st_mode):
+        await store(machine, path, size, mode, send_file)
     else:
-        command = store_script(path, status.st_size, mode)
-        send = partial(_send_file, source, status.st_size)
-
-    async def talk(process: Process) -> None:
-        await in_thread(lambda: send(Sending(process.stdin)), pool=POOL)
-
-    await converse(machine, path, talk, command)
+        raise not_copied(str(source))
 
 
 def _send_file(source: Path, size: int, target: Sending) -> None:

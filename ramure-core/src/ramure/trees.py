@@ -12,7 +12,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from ramure._archive import walk
 from ramure._disk import CHUNK, remove_tree
-from ramure._files import FETCH, Header, absolute, converse, header, script, store_script
+from ramure._files import FETCH, Header, absolute, converse, header, script, store
 from ramure._transfer import POOL
 from ramure._work import in_thread, to_end
 from ramure.errors import MachineError
@@ -64,7 +64,7 @@ async def _pour(
             await process.stdin.send(data)
             left -= len(data)
 
-    await converse(target, dest, talk, store_script(dest, what.size, what.mode))
+    await store(target, dest, what.size, what.mode, talk)
 
 
 async def _by_way_of_disk(source: Machine, path: str, target: Machine, dest: str) -> int:

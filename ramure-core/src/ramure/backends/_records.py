@@ -71,8 +71,8 @@ def create(record: Record) -> None:
     if not Path(record.workdir).is_dir():
         raise MachineStartFailed(f"there is no folder {record.workdir}", machine=record.name)
     folder = Path(record.state_dir)
-    paths.make_private(folder.parent.parent)
-    paths.make_private(folder.parent)
+    for parent in (paths.runtimes(), folder.parent.parent, folder.parent):
+        paths.make_private(parent)
     temporary = folder.with_name(f"{record.name}.json.{record.mark}")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 mode from the start
         file.write(msgspec.json.encode(record))

@@ -19,7 +19,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from ramure._archive import Interruptible, copy_tree
 from ramure._disk import fill_folder, replace_file
 from ramure._exec import check_command
-from ramure._files import absolute, too_large
+from ramure._files import absolute, not_copied, too_large
 from ramure._work import in_thread, to_end
 from ramure.backends import _records as records
 from ramure.backends._marks import MARKS, marked, new_mark
@@ -212,7 +212,7 @@ def _copy(source: Path, target: Path, *, trusted: bool) -> None:
         with source.open("rb") as file:
             replace_file(target, Interruptible(file), status.st_mode & 0o777)
     elif not stat.S_ISDIR(status.st_mode):
-        raise OSError(errno.EINVAL, "neither a file nor a folder", str(source))
+        raise not_copied(str(source))
     elif target.resolve().is_relative_to(source.resolve()):
         raise OSError(errno.EINVAL, "a folder cannot be copied into itself", str(target))
     else:

@@ -1,0 +1,313 @@
+"""The contract over the local machine, over a plain, a hostile, and over broken ones."""
+
+import io
+import os
+import shlex
+import signal
+import tarfile
+
+import anyio
+import pytest
+
+from ramure.errors import MachineError, UnsafePath
+from ramure.machine import Machine, Process
+from ramure.testing.machines import MachineContract
+from ramure.trees import copy
+
+ROOT = os.getuid() == 0
+
+
+class PlainMachine(Machine):
+    """Has nothing of its own but ``open_process``."""
+
+    transports = ()
+
+    def __init__(self, local, user=None):
+        self.local, self.user = local, user
+        self.name, self.ref = local.name, local.ref
+        self.workdir, self.state_dir = local.workdir, local.state_dir
+
+    async def open_process(self, command, *, cwd=None, env=None, user=None, pty=None):
+        user = user or self.user
+        return await self.local.open_process(command, cwd=cwd, env=env, user=user, pty=pty)
+
+    async def destroy(self):
+        await self.local.destroy()
+
+
+class TestLocalMachine(MachineContract):
+    other_user = "nobody" if ROOT else None
+    forbidden = None if ROOT else "/root"
+
+    @pytest.fixture
+    async def machine(self, local):
+        return local
+
+
+class TestPlainMachine(TestLocalMachine):
+    forbidden = "/root"
+
+    @pytest.fixture
+    async def machine(self, local):
+        return PlainMachine(local)
+
+    async def test_what_is_forbidden(self, machine):
+        machine.user = "nobody" if ROOT else None
+        await super().test_what_is_forbidden(machine)
+
+
+# --- what a hostile machine sends
+
+EVIL = {
+    "up": [("../evil", tarfile.REGTYPE, "")],
+    "up in the middle": [("a/../../evil", tarfile.REGTYPE, "")],
+    "absolute": [("{outside}/evil", tarfile.REGTYPE, "")],
+    "absolute folder": [("{outside}/evil", tarfile.DIRTYPE, "")],
+    "link and through it": [
+        ("link", tarfile.SYMTYPE, "{outside}"),
+        ("link/evil", tarfile.REGTYPE, ""),
+    ],
+    "link outside": [("link", tarfile.SYMTYPE, "{outside}")],
+    "link upwards": [("a/link", tarfile.SYMTYPE, "../../outside")],
+    "link by way of a link": [
+        ("b", tarfile.SYMTYPE, "a/c/d/../../../outside"),
+        ("a/c/d", tarfile.SYMTYPE, "."),
+    ],
+    "hard link outside": [("link", tarfile.LNKTYPE, "{outside}/secret")],
+    "hard link upwards": [("link", tarfile.LNKTYPE, "../outside/secret")],
+    "hard link to a link": [
+        ("link", tarfile.SYMTYPE, "{outside}/secret"),
+        ("hard", tarfile.LNKTYPE, "link"),
+    ],
+    "device": [("evil", tarfile.CHRTYPE, "")],
+    "disk": [("evil", tarfile.BLKTYPE, "")],
+    "pipe": [("evil", tarfile.FIFOTYPE, "")],
+}
+
+
+def archive(entries, outside):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, kind, leads_to in entries:
+            info = tarfile.TarInfo(name.format(outside=outside))
+            info.type, info.linkname = kind, leads_to.format(outside=outside)
+            info.size = 4 if kind == tarfile.REGTYPE else 0
+            tar.addfile(info, io.BytesIO(b"evil"))
+    return data.getvalue()
+
+
+class HostileMachine(PlainMachine):
+    """Answers every download with what it was told to send."""
+
+    def __init__(self, local, sends):
+        super().__init__(local)
+        self.sends = sends
+
+    async def open_process(self, command, **options):
+        if "tar -cf" in command[2]:
+            await self.local.write_file("sends", self.sends)
+            command = "cat sends"
+        return await super().open_process(command, **options)
+
+
+async def download(machine, local, target):
+    await machine.download("any", target)
+
+
+async def copy_on(machine, local, target):
+    await copy(machine, "any", local, "down")
+
+
+@pytest.fixture
+def outside(tmp_path):
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "secret").write_text("secret")
+    return folder
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("way", [download, copy_on])
+async def test_a_hostile_machine_reaches_nothing(local, outside, tmp_path, evil, way):
+    machine = HostileMachine(local, b"d 0 drwxr-xr-x\n" + archive(EVIL[evil], outside))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UnsafePath):
+        await way(machine, local, tmp_path / "down")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (outside / "secret").stat().st_nlink == 1
+
+
+@pytest.mark.parametrize(
+    "sends",
+    [
+        b"",
+        b"f",
+        b"f x y z\n",
+        b"x" * 10_000,
+        b"\xff\xfe 0 0\n",
+        b"f 100 -rw-r--r--\nshort",
+        b"d 0 drwxr-xr-x\n" + b"no archive" * 1000,
+        b"d 0 drwxr-xr-x\n" + archive([("file", tarfile.REGTYPE, "")], "")[:514],
+    ],
+)
+async def test_a_machine_that_talks_nonsense(local, tmp_path, sends):
+    machine = HostileMachine(local, sends)
+    (tmp_path / "file").write_text("kept")
+    before = sorted(tmp_path.rglob("*"))
+    for target in ("file", "new"):
+        with pytest.raises((MachineError, OSError)):
+            await machine.download("any", tmp_path / target)
+        with pytest.raises((MachineError, OSError)):
+            await copy(machine, "any", local, "down")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+# --- the suite has teeth: each of these is broken in one way, and one test finds it
+
+
+class Wrapped(Process):
+    """A process that passes everything on."""
+
+    def __init__(self, process):
+        self.process = process
+        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
+
+    async def wait(self):
+        return await self.process.wait()
+
+    async def signal(self, number):
+        await self.process.signal(number)
+
+    async def kill(self):
+        await self.process.kill()
+
+    async def resize(self, size):
+        await self.process.resize(size)
+
+    async def aclose(self):
+        await self.process.aclose()
+
+
+class KillsItsGroup(Wrapped):
+    async def kill(self):
+        await self.signal(signal.SIGKILL)
+
+
+class LeavesWithoutKilling(Wrapped):
+    async def kill(self):
+        pass
+
+    async def aclose(self):
+        pass
+
+
+class KillsAtTheEnd(Wrapped):
+    async def aclose(self):
+        await self.kill()
+        await super().aclose()
+
+
+class LosesBytes(Wrapped):
+    def __init__(self, process):
+        super().__init__(process)
+        receive = self.stdout.receive
+        self.stdout.receive = lambda *size: self.lossy(receive, *size)
+
+    async def lossy(self, receive, *size):
+        data = await receive(*size)
+        return data[:-1] if len(data) > 60_000 else data
+
+
+class BrokenMachine(PlainMachine):
+    """Its processes are of this type; they are let go of at last."""
+
+    process_type = Wrapped
+
+    def __init__(self, local):
+        super().__init__(local)
+        self.opened = []
+
+    async def open_process(self, command, **options):
+        process = await super().open_process(command, **options)
+        self.opened.append(process)
+        return self.process_type(process)
+
+    async def destroy(self):
+        await super().destroy()
+        for process in self.opened:
+            await process.aclose()
+
+
+class WaitsForThePipes(BrokenMachine):
+    async def exec(self, command, *, timeout=None, **options):
+        if timeout is None:
+            return await super().exec(command, **options)
+        process = await self.open_process(command)
+        with anyio.move_on_after(timeout):
+            await process.wait()
+        process.process._popen.kill()
+        return b"".join([chunk async for chunk in process.stdout])
+
+
+class StartsAndThenWaits(BrokenMachine):
+    async def open_process(self, command, **options):
+        process = await super().open_process(command, **options)
+        await anyio.sleep(0.05)
+        return process
+
+
+class JoinsArguments(BrokenMachine):
+    async def open_process(self, command, **options):
+        line = command if isinstance(command, str) else " ".join(command)
+        return await super().open_process(line, **options)
+
+
+class ShowsTheEnvironment(BrokenMachine):
+    async def open_process(self, command, *, env=None, **options):
+        if isinstance(command, str):
+            settings = [f"export {name}={shlex.quote(text)};" for name, text in (env or {}).items()]
+            command = " ".join([*settings, command])
+        return await super().open_process(command, **options)
+
+
+class BelievesArchives(BrokenMachine):
+    async def download(self, remote, local):
+        local.mkdir()
+        await self.exec(f"tar -cf - -C {remote} . | tar -xf - -C {local}", check=True)
+
+
+def having(process):
+    return type(process.__name__, (BrokenMachine,), {"process_type": process})
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "test", "arguments"),
+    [
+        (WaitsForThePipes, "test_a_time_out_ends_though_a_child_holds_the_pipes", ()),
+        (having(KillsItsGroup), "test_a_time_out_kills_all", ()),
+        (having(KillsItsGroup), "test_a_time_out_kills_what_its_parents_have_left", ()),
+        (having(KillsItsGroup), "test_kill_kills_all", ()),
+        (having(LeavesWithoutKilling), "test_cancellation_kills_all", ()),
+        (having(LeavesWithoutKilling), "test_cancelling_twice_kills_all", ()),
+        (having(LeavesWithoutKilling), "test_leaving_kills_what_runs", ()),
+        (StartsAndThenWaits, "test_cancelling_a_start_leaves_nothing", ()),
+        (having(KillsAtTheEnd), "test_a_normal_end_kills_nothing", ()),
+        (having(LosesBytes), "test_bytes_go_through_unchanged", ()),
+        (having(LosesBytes), "test_much_output_on_both_streams", ()),
+        (JoinsArguments, "test_a_list_is_never_parsed", ()),
+        (ShowsTheEnvironment, "test_the_environment_is_in_no_argument_list", ()),
+        (BelievesArchives, "test_nothing_leaves_its_folder", ("ln -s .. evil/link",)),
+    ],
+    ids=lambda value: getattr(value, "__name__", None) or str(value),
+)
+async def test_the_suite_has_teeth(local, tmp_path, machine_type, test, arguments):
+    contract = MachineContract()
+    contract.patience = 3.0
+    machine = machine_type(local)
+    extra = [tmp_path] if arguments else []
+    try:
+        with pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
+            await getattr(contract, test)(machine, *extra, *arguments)
+    finally:
+        await machine.destroy()
