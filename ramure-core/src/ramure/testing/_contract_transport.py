@@ -89,10 +89,9 @@ class TransportContract:
     pytestmark = pytest.mark.anyio
 
     @pytest.fixture
-    async def machine(self) -> AsyncIterator[Machine]:
-        """A machine of this test's own, destroyed afterwards. To be overridden."""
+    async def machine(self) -> Machine:
+        """A machine of this test's own. To be overridden."""
         raise NotImplementedError("a subclass of TransportContract needs a fixture `machine`")
-        yield
 
     @pytest.fixture
     def transport(self) -> Transport:
@@ -156,7 +155,7 @@ class TransportContract:
     ) -> None:
         desk.agent("w")
         async with self.visitor(machine, route) as stranger:
-            await stranger.say("hello", v=1, agent="w", token="guess", session="s")
+            await stranger.say("hello", v=1, agent="w", token="t-v", session="s")
             assert (await stranger.hear("refused"))["code"] == "token"
             await stranger.closed()
 
