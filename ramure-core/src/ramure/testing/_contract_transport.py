@@ -155,7 +155,8 @@ class TransportContract:
     ) -> None:
         desk.agent("w")
         async with self.visitor(machine, route) as stranger:
-            await stranger.say("hello", v=1, agent="w", token="t-v", session="s")
+            guess = "t-v"
+            await stranger.say("hello", v=1, agent="w", token=guess, session="s")
             assert (await stranger.hear("refused"))["code"] == "token"
             await stranger.closed()
 
