@@ -123,7 +123,7 @@ def _script() -> Scripts:
     from ramure.testing.script import Text, ToolCall
 
     def spoken(text: str) -> Text:
-        return Text(text, chunk=12, pause=0.04)
+        return Text(text, chunk=6, pause=0.06)
 
     return [
         [

@@ -18,8 +18,10 @@ from ramure.cli import output
 from ramure.cli.client import CHUNK, ControlClient
 from ramure.errors import RunDied, RunError, UsageError
 
-RESET = b"\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m\r\n"
-"""Switches off what a full-screen program has on: its screen, mouse, pasting, a hidden cursor."""
+RESET = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0m\r\n"
+"""Switches off what a program may have switched on: mouse, pasting, a hidden cursor, colours."""
+
+FULL_SCREEN, NORMAL_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 class Terminal:
@@ -30,11 +32,18 @@ class Terminal:
             raise UsageError("this needs a terminal: stdin and stdout are not both one")
         self._in = sys.stdin.fileno()
         self._out = sys.stdout.fileno()
+        self._full_screen = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows; the usual ones where the terminal does not know."""
+        columns, rows = os.get_terminal_size(self._out)
+        return columns or 80, rows or 24
 
     @property
     def screen(self) -> dict[str, Any]:
         """Its size and type, as a run's ``terminal`` and ``shell`` take them."""
-        columns, rows = os.get_terminal_size(self._out)
+        columns, rows = self.size
         return {"columns": columns, "rows": rows, "term": os.environ.get("TERM") or "xterm"}
 
     def join(self, client: ControlClient, detach: bytes) -> int | None:
@@ -59,7 +68,7 @@ class Terminal:
                 code = self._converse(client, detach, resized, selector)
         finally:
             if code is None:
-                self._write(RESET)
+                self._write((NORMAL_SCREEN if self._full_screen else b"") + RESET)
         return code
 
     def _converse(
@@ -76,7 +85,7 @@ class Terminal:
                         return None
                 elif key.fd == resized:
                     os.read(resized, CHUNK)
-                    client.send({"resize": list(os.get_terminal_size(self._out))})
+                    client.send({"resize": list(self.size)})
                 elif (code := self._show(client)) is not None:
                     return code
 
@@ -86,7 +95,10 @@ class Terminal:
             raise RunDied("the run ended")
         for frame in frames:
             if "data" in frame:
-                self._write(base64.b64decode(frame["data"]))
+                shown = base64.b64decode(frame["data"])
+                on, off = shown.rfind(FULL_SCREEN), shown.rfind(NORMAL_SCREEN)
+                self._full_screen = on > off if on != off else self._full_screen
+                self._write(shown)
             elif "exit" in frame:
                 code = int(frame["exit"])
                 return code if code >= 0 else 128 - code  # as a shell tells a signal
@@ -102,7 +114,7 @@ class Terminal:
 @contextmanager
 def _raw(terminal: int) -> Iterator[None]:
     before = termios.tcgetattr(terminal)
-    tty.setraw(terminal)
+    tty.setraw(terminal, termios.TCSADRAIN)  # what was typed ahead is kept
     try:
         yield
     finally:

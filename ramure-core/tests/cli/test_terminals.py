@@ -1,0 +1,184 @@
+"""``ramure connect`` and ``ramure ssh``, in terminals of the tests' own."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+PI_PROGRAM = """
+import asyncio
+from ramure import agent, agent_process, current_runtime, wait
+from ramure.testing import ScriptedModel
+
+@agent_process(idle_timeout=IDLE_TIMEOUT)
+async def main():
+    worker = await agent("worker")
+    print("ready", current_runtime().id, flush=True)
+    return await wait()
+
+async def run():
+    async with ScriptedModel(["Hello, I am the script."]) as model:
+        with model.use():
+            await main()
+
+asyncio.run(run())
+"""
+
+
+def test_ssh_opens_a_shell_where_the_agent_works(shared):
+    screen = shared.terminal("ssh", "worker", SHELL="/bin/sh")
+    screen.expect("on ramure-")
+    screen.type("cd . && pwd && echo status=$((40+2))\n")
+    screen.expect("status=42")
+    screen.type("exit 7\n")
+    assert screen.wait() == 7
+
+
+def test_ssh_follows_the_size_of_the_window(shared):
+    screen = shared.terminal("ssh", "worker")
+    screen.expect("on ramure-")
+    screen.resize(111, 33)
+    screen.type("while test \"$(stty size)\" != '33 111'; do sleep 0.1; done; echo re''sized\n")
+    screen.expect("resized")
+    screen.type("exit\n")
+    assert screen.wait() == 0
+
+
+def test_ssh_passes_every_byte(shared):
+    screen = shared.terminal("ssh", "worker", "cat")
+    screen.expect("on ramure-")
+    screen.type("grüße 你好\n")
+    screen.expect("grüße 你好")
+    screen.expect("grüße 你好")
+    screen.type("\x04")
+    assert screen.wait() == 0
+
+
+def test_ssh_tells_a_signal_as_a_shell_does(shared):
+    screen = shared.terminal("ssh", "worker", "sh", "--", "-c", "kill -9 $$")
+    assert screen.wait() == 137
+
+
+def test_ssh_goes_to_a_machine_without_an_agent(shared):
+    [machine] = shared.live.said
+    screen = shared.terminal("ssh", "--machine", machine)
+    screen.expect(f"on {machine}")
+    screen.type("exit\n")
+    assert screen.wait() == 0
+
+
+def test_leaving_a_shell_ends_it(shared, until):
+    screen = shared.terminal("ssh", "worker", "--detach-key", "ctrl-]")
+    screen.expect("ctrl-] leaves it")
+    screen.type("sleep 1000 & echo ch''ild=$!.\n")
+    screen.expect("child=")
+    pid = int(screen.expect("."))
+    screen.type("\x1d")
+    screen.expect("detached")
+    assert screen.wait() == 0
+    until(lambda: not runs(pid), "the shell's child lives")
+
+
+def runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_closed_window_ends_the_shell(house, live, until):
+    screen = house.terminal("ssh", "worker")
+    screen.expect("on ramure-")
+    screen.type("echo sh''ell=$$.\n")
+    screen.expect("shell=")
+    pid = int(screen.expect("."))
+    screen.close()
+    screen.pid, screen.fd = 0, os.open("/dev/null", os.O_RDONLY)
+    until(lambda: not runs(pid), "the shell lives")
+
+
+def test_the_terminal_ends_with_the_run(house, live):
+    screen = house.terminal("ssh", "worker")
+    screen.expect("on ramure-")
+    house.ramure("stop")
+    assert screen.wait() in (0, 6, 129, 137)
+
+
+@pytest.mark.parametrize("command", ["ssh", "connect"])
+def test_it_needs_a_terminal(shared, command):
+    said = shared.ramure(command, "worker")
+    assert said.code == 2
+    assert "terminal" in said.err
+
+
+def test_wrong_use(shared):
+    for arguments, code in [
+        (("ssh", "nobody"), 5),
+        (("connect", "nobody"), 5),
+        (("connect", "worker"), 1),  # a scripted agent has no terminal
+        (("ssh",), 2),
+        (("ssh", "worker", "--machine", "x"), 2),
+        (("ssh", "worker", "--detach-key", "f1"), 2),
+        (("connect", "worker", "--id", "xyz"), 3),
+    ]:
+        screen = shared.terminal(*arguments)
+        assert screen.wait() == code, (arguments, screen.seen)
+
+
+@pytest.mark.pi
+def test_connect_lands_in_the_live_pi_and_leaves_it_running(house, pi):
+    program = house.start(PI_PROGRAM.replace("IDLE_TIMEOUT", "900"), **pi)
+    screen = house.terminal("connect", "worker")
+    screen.resize(120, 40)
+    screen.expect("scripted")  # the model's name, in the last line of pi's screen
+    screen.type("are you there?\r")
+    screen.expect("Hello, I am the script.")
+    screen.type("\x02d")
+    screen.expect("[detached")
+    assert screen.wait() == 0
+    assert house.ramure("send", "worker", "more", "--id", program.id).code == 0
+    assert program.process.poll() is None
+
+
+@pytest.mark.pi
+def test_connect_works_inside_a_persons_own_tmux(house, pi, until):
+    house.start(PI_PROGRAM.replace("IDLE_TIMEOUT", "900"), **pi)
+    tmux = ["tmux", "-S", str(house.folder / "own.sock"), "-f", "/dev/null"]
+    command = f"{sys.executable} -m ramure connect worker; echo came back with $?; sleep 1000"
+    subprocess.run(
+        [*tmux, "new-session", "-d", "-x", "120", "-y", "40", "sh", "-c", command],
+        env=house.env,
+        check=True,
+    )
+
+    def shown():
+        done = subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True, check=True)
+        return done.stdout.decode()
+
+    try:
+        until(lambda: "scripted" in shown(), "pi is not shown")
+        keys = [*tmux, "send-keys", "-t", ":"]
+        subprocess.run([*keys, "-l", "are you there?"], check=True)
+        subprocess.run([*keys, "Enter"], check=True)
+        until(lambda: "Hello, I am the script." in shown(), "pi does not answer")
+        subprocess.run([*keys, "C-\\"], check=True)  # the second prefix of ramure's own tmux
+        subprocess.run([*keys, "d"], check=True)
+        until(lambda: "came back with 0" in shown(), "it did not detach")
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=True)
+
+
+@pytest.mark.pi
+def test_a_connected_person_keeps_the_process_from_being_idle(house, pi):
+    program = house.start(PI_PROGRAM.replace("IDLE_TIMEOUT", "3"), **pi)
+    screen = house.terminal("connect", "worker")
+    screen.expect("scripted")
+    time.sleep(5)
+    assert program.process.poll() is None
+    screen.type("\x02d")
+    assert screen.wait() == 0
+    assert program.process.wait(60) == 1
+    assert "AgentIdle" in program.output.read_text()
