@@ -83,7 +83,7 @@ async def playing(harness, machine, **fields):
     """An agent that has started."""
     async with Stage(harness, machine, HANGS) as stage:
         agent = await stage.start(**fields)
-        await agent.idles()
+        await agent.ready()
         yield agent
 
 
@@ -182,7 +182,7 @@ async def test_a_result_may_end_the_turn(harness_of, machine):
         agent.tell("go")
         call = await agent.says(Call)
         agent.channel.send(Result(call=call.call, ok=True, text="bye", end=True))
-        await agent.says(State, 2, state="idle")
+        await agent.idles()
         assert not agent.said(Activity, type="text")
 
 

@@ -162,11 +162,11 @@ class _Actor:
         try:
             await self._bridge.ready(harness=HARNESS, pid=os.getpid(), model=self._role.model)
             while True:
-                if not self._inbox:
-                    self._bridge.state("idle")
                 await self._arrived.wait()
                 self._bridge.state("busy")
-                await self._work_on_inbox()
+                while self._inbox:
+                    await self._work_on_inbox()
+                self._bridge.state("idle")
         except Leaving as leaving:
             self.code = leaving.code
             if leaving.code < 0:

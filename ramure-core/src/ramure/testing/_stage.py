@@ -75,7 +75,7 @@ class Started:
         return found[count - 1]
 
     async def idles(self) -> None:
-        """Wait until the last that it said of its state is that it is idle."""
+        """Wait until it has worked, and the last that it said of its state is that it is idle."""
         with anyio.fail_after(self.patience):
             while not (states := self.said(State)) or states[-1].state != "idle":
                 await self._changed.wait()

@@ -24,9 +24,9 @@ from ramure.errors import AgentStartFailed, MachineError
 from ramure.harness import Harness, Session
 from ramure.machine import Machine, Process
 from ramure.testing._actor import HARNESS, Role, act
+from ramure.testing._written import SETTINGS, settings_json
 from ramure.testing.playbook import Playbook
 from ramure.testing.script import Scripts
-from ramure.testing.scripted_agent import SETTINGS, settings_json
 from ramure.transport import Route
 from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
 

@@ -83,11 +83,11 @@ class HarnessContract:
         assert await harness.check(machine) == []
 
     async def test_an_agent_reports(self, stage: Stage) -> None:
-        """A started agent connects, says who it is, and idles."""
+        """A started agent connects and says who it is; it is idle then, and need not say so."""
         agent = await stage.start()
         ready = await agent.ready()
         assert (ready.harness, ready.problem) == (stage.harness.name, "")
-        await agent.idles()
+        assert not agent.said(State, state="busy")
 
     async def test_agents_do_not_disturb_each_other(self, stage: Stage) -> None:
         """Two at once, with addresses of which one is the beginning of the other."""
@@ -136,7 +136,7 @@ class HarnessContract:
     async def test_a_message_is_queued_taken_and_answered(self, stage: Stage) -> None:
         """In this order, with ``busy`` and ``idle`` around it."""
         agent = await stage.start()
-        await agent.idles()
+        await agent.ready()
         await self.takes(agent, "say one potato")
         heard = [type(m) for m in agent.heard if isinstance(m, Queued | Taken)]
         assert heard == [Queued, Taken]
@@ -149,7 +149,7 @@ class HarnessContract:
         """While it runs, and after its end."""
         self.needs("shows")
         agent = await stage.start()
-        await agent.idles()
+        await agent.ready()
         await self.takes(agent, "say one potato")
         with anyio.fail_after(self.patience):
             while "one potato" not in await agent.session.screen():  # noqa: ASYNC110 nobody tells
@@ -293,14 +293,14 @@ class HarnessContract:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             await stage.launch(agent)
-            await agent.idles()
+            await agent.ready()
             done.set()
         assert not seen
 
     async def test_its_files_are_the_owners_alone(self, stage: Stage) -> None:
         """Nobody else can read, write or enter what it keeps."""
         agent = await stage.start()
-        await agent.idles()
+        await agent.ready()
         await self.takes(agent, "say something that is written down")
         open_to_others = [
             f"{stat.filemode(path.lstat().st_mode)} {path}"

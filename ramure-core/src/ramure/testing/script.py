@@ -12,13 +12,9 @@ plain string is a ``Text``.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, Literal, Self, get_args
-
-import msgspec
+from typing import Any, Literal, Self
 
 from ramure.testing.request import Request
 from ramure.values import Usage
@@ -196,59 +192,6 @@ def _part(item: Part | str) -> Part:
     if not isinstance(item, Part):
         raise TypeError(f"no part of a script: {item!r}")
     return item
-
-
-Written = str | list[str | list[dict[str, Any]]]
-"""A script as JSON: a function is ``"module:name"``."""
-
-
-def to_json(script: Script) -> Written:
-    """A script as JSON, for another program to play.
-
-    Raises:
-        TypeError: there is something in it that is no JSON, or a function that cannot be imported.
-    """
-    if callable(script):
-        return _name(script)
-    return [
-        _name(turn)
-        if callable(turn)
-        else [{"part": type(part).__name__, **msgspec.to_builtins(part)} for part in parts(turn)]
-        for turn in script
-    ]
-
-
-def from_json(written: Written) -> Script:
-    """What ``to_json`` was given."""
-    if isinstance(written, str):
-        return _named(written)
-    return [
-        _named(turn) if isinstance(turn, str) else [_revived(dict(part)) for part in turn]
-        for turn in written
-    ]
-
-
-def _name(play: Play) -> str:
-    module, name = getattr(play, "__module__", ""), getattr(play, "__qualname__", "")
-    if getattr(sys.modules.get(module), name, None) is not play or module == "__main__":
-        raise TypeError(
-            f"{play!r} cannot be imported by another program: "
-            "write a function of a module, or a list of turns"
-        )
-    return f"{module}:{name}"
-
-
-def _named(text: str) -> Play:
-    module, _, name = text.partition(":")
-    play: Play = getattr(import_module(module), name)
-    return play
-
-
-_KINDS: dict[str, type[Part]] = {kind.__name__: kind for kind in get_args(Part)}
-
-
-def _revived(fields: dict[str, Any]) -> Part:
-    return msgspec.convert(fields, _KINDS[fields.pop("part")])
 
 
 def pieces(text: str, chunk: int = 0) -> Iterator[str]:

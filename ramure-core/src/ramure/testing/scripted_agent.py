@@ -14,29 +14,9 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from ramure.testing._actor import Role, act
-from ramure.testing.playbook import Playbook, by_name
-from ramure.testing.script import Scripts, Written, from_json, to_json
-
-SETTINGS = "scripted.json"
-
-
-class Settings(msgspec.Struct):
-    """What to play. Secret: the agent's token is in it."""
-
-    role: Role
-    scripts: dict[str, Written]
-    cycle: bool = False
-
-
-def settings_json(role: Role, scripts: Scripts, *, cycle: bool) -> bytes:
-    """The contents of ``scripted.json``.
-
-    Raises:
-        TypeError: a script cannot be written down.
-    """
-    written = {name: to_json(script) for name, script in by_name(scripts).items()}
-    return msgspec.json.encode(Settings(role, written, cycle))
+from ramure.testing._actor import act
+from ramure.testing._written import SETTINGS, Settings, from_json
+from ramure.testing.playbook import Playbook
 
 
 def main(folder: Path) -> int:
