@@ -9,7 +9,7 @@ import tarfile
 import anyio
 import pytest
 
-from ramure.errors import MachineError, UnsafePath
+from ramure.errors import LinkBroken, MachineError, UnsafePath
 from ramure.machine import Machine, Process
 from ramure.testing.machines import MachineContract
 from ramure.trees import copy
@@ -163,7 +163,7 @@ async def test_a_machine_that_talks_nonsense(local, tmp_path, sends):
     assert (tmp_path / "file").read_text() == "kept"
 
 
-# --- the suite has teeth: each of these is broken in one way, and one test finds it
+# --- links that break
 
 
 class Wrapped(Process):
@@ -187,6 +187,82 @@ class Wrapped(Process):
 
     async def aclose(self):
         await self.process.aclose()
+
+
+class LosesItsLink(Wrapped):
+    async def wait(self):
+        await super().wait()
+        raise LinkBroken("the line is dead", outcome_unknown=True)
+
+
+class CutsItsInput(Wrapped):
+    """What a link that dies looks like to the command: the end of its input."""
+
+    def __init__(self, process):
+        super().__init__(process)
+        self.stdin.send = self.cut
+
+    async def cut(self, data):
+        await type(self.stdin).send(self.stdin, data[:1000])
+        await self.stdin.aclose()
+
+
+class BrokenMachine(PlainMachine):
+    """Its processes are of this type; they are let go of at last."""
+
+    process_type = Wrapped
+
+    def __init__(self, local):
+        super().__init__(local)
+        self.opened = []
+
+    async def open_process(self, command, **options):
+        process = await super().open_process(command, **options)
+        self.opened.append(process)
+        return self.process_type(process)
+
+    async def destroy(self):
+        await super().destroy()
+        for process in self.opened:
+            await process.aclose()
+
+
+def having(process):
+    return type(process.__name__, (BrokenMachine,), {"process_type": process})
+
+
+async def test_a_broken_link_is_told_as_it_is(local, tmp_path):
+    machine = having(LosesItsLink)(local)
+    for use in (
+        machine.exec("true"),
+        machine.exec("true", check=True),
+        machine.read_file("file"),
+        machine.write_file("file", "x"),
+        machine.upload(tmp_path, "in"),
+        machine.download(".", tmp_path / "down"),
+        copy(machine, ".", local, "in"),
+    ):
+        with pytest.raises(LinkBroken, match="the line is dead") as caught:
+            await use
+        assert caught.value.outcome_unknown
+
+
+async def test_half_a_file_is_never_put_in_its_place(local, tmp_path):
+    machine = having(CutsItsInput)(local)
+    (tmp_path / "file").write_bytes(b"x" * 100_000)
+    await local.write_file("in/file", "old")
+    for use in (
+        machine.write_file("in/file", b"x" * 100_000),
+        machine.upload(tmp_path / "file", "in/file"),
+        copy(local, str(tmp_path / "file"), machine, "in/file"),
+    ):
+        with pytest.raises(MachineError):
+            await use
+        assert await local.read_file("in/file") == b"old"
+        assert (await local.exec("ls -A in")).stdout == "file\n"
+
+
+# --- the suite has teeth: each of these is broken in one way, and one test finds it
 
 
 class KillsItsGroup(Wrapped):
@@ -217,26 +293,6 @@ class LosesBytes(Wrapped):
     async def lossy(self, receive, *size):
         data = await receive(*size)
         return data[:-1] if len(data) > 60_000 else data
-
-
-class BrokenMachine(PlainMachine):
-    """Its processes are of this type; they are let go of at last."""
-
-    process_type = Wrapped
-
-    def __init__(self, local):
-        super().__init__(local)
-        self.opened = []
-
-    async def open_process(self, command, **options):
-        process = await super().open_process(command, **options)
-        self.opened.append(process)
-        return self.process_type(process)
-
-    async def destroy(self):
-        await super().destroy()
-        for process in self.opened:
-            await process.aclose()
 
 
 class WaitsForThePipes(BrokenMachine):
@@ -275,10 +331,6 @@ class BelievesArchives(BrokenMachine):
     async def download(self, remote, local):
         local.mkdir()
         await self.exec(f"tar -cf - -C {remote} . | tar -xf - -C {local}", check=True)
-
-
-def having(process):
-    return type(process.__name__, (BrokenMachine,), {"process_type": process})
 
 
 @pytest.mark.parametrize(
