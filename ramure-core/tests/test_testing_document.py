@@ -1,0 +1,49 @@
+"""docs/testing.md is true: its program and its tests run as they are written there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+HANGS = 120
+"""Seconds after which a test that waits has failed."""
+
+
+def run(tmp_path, name, **env):
+    """Write the document's files into a folder and run one of its tests there."""
+    for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL):
+        file = re.match(r"# (\w+\.py)\n", block)
+        (tmp_path / file[1]).write_text(block)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", name]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"RAMURE_HOME": str(tmp_path / "home")} | env,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_the_tests_without_pi(tmp_path):
+    run(tmp_path, "test_without_pi.py")
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize("variable", ["RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20"])
+def test_the_tests_with_pi(tmp_path, variable):
+    modules = os.environ.get(variable)
+    if not modules:
+        missing = f"{variable} names no node_modules folder with pi: run `make setup`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    package = Path(modules, "@earendil-works", "pi-coding-agent")
+    run(tmp_path, "test_with_pi.py", RAMURE_PI=str(package))
