@@ -150,9 +150,9 @@ class Agent:
         self.tmux("send-keys", "-t", "=w1:", "-l", text)
         self.tmux("send-keys", "-t", "=w1:", "Enter")
 
-    def processes(self):
-        """Every live process that belongs to this agent, by what it carries in its environment."""
-        mark = f"RAMURE_AGENT={self.spec.run}/".encode()
+    def processes(self, run=None):
+        """Every live process of an agent of the run, by what it carries in its environment."""
+        mark = f"RAMURE_AGENT={run or self.spec.run}/".encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:

@@ -1,17 +1,24 @@
 """The real pi in the real tmux, with a scripted model."""
 # ruff: noqa: ASYNC240  small local files; the loop has nothing else to do
 
+import json
 import os
 import signal
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
+from ramure.backends.local import LocalBackend
 from ramure.run import protocol
 from ramure.testing import Fail, Hang, ToolCall
 from ramure.transport import Route
+from ramure.values import MachineRef
+
+PROGRAM = Path(__file__).with_name("program.py")
 
 pytestmark = pytest.mark.pi
 
@@ -348,11 +355,11 @@ async def test_secrets_stay_secret(make_agent):
     async with make_agent(env=env, system_prompt="x" * 300_000) as agent:
         agent.script = [ToolCall("bash", command="env | grep -v _KEY"), "done"]
         await agent.start()
-        lines = [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if readable(p)]
+        lines = command_lines()
         assert any(agent.spec.state_dir.encode() in line for line in lines)
         agent.run.say("m1", "first")
         await agent.run.wait_idle()
-        lines += [p.read_bytes() for p in Path("/proc").glob("[0-9]*/cmdline") if readable(p)]
+        lines += command_lines()
         assert not any(b"token-of-the-agent" in line for line in lines)
         assert not any(b"key-of-the-model" in line for line in lines)
         (shown,) = agent.model.requests[1].results
@@ -375,6 +382,34 @@ async def test_ends_by_itself_once_its_run_is_gone(make_agent):
         assert ending.exit_code == 0
 
 
+async def test_goes_on_when_it_is_the_run_that_is_stopped(make_agent):
+    async with make_agent(lease=0.5) as agent:
+        await agent.start()
+        await agent.run.wait_for(protocol.Ready)
+        # Who still accepts connections is alive, though it answers none.
+        agent.run.listener.admit = lambda connection, hello: connection.close() or agent.run.channel
+        agent.run.cut()
+        with anyio.move_on_after(3):
+            pytest.fail(f"it ended: {await agent.session.wait()}")
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["works", "hangs"])
+async def test_a_killed_program_takes_its_agents_along(make_agent, stopped):
+    """Without its own keeper, which is another part; even where pi itself cannot end any more."""
+    async with make_agent() as agent:
+        done = await anyio.run_process(
+            [sys.executable, PROGRAM, str(agent.folder), str(stopped)], check=False
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        left = json.loads(done.stdout)
+        try:
+            with anyio.fail_after(HANGS):
+                while agent.processes(left["run"]) or (stopped and Path(left["tmux"]).exists()):
+                    await anyio.sleep(0.1)
+        finally:
+            await LocalBackend().destroy(MachineRef(**left["ref"]))
+
+
 async def test_ends_when_it_is_told_to(make_agent):
     async with make_agent() as agent:
         agent.script = [Hang()]
@@ -387,12 +422,13 @@ async def test_ends_when_it_is_told_to(make_agent):
         assert (await agent.run.wait_for(protocol.Bye)).reason == "it is enough"
 
 
-def readable(path):
-    try:
-        path.read_bytes()
-    except OSError:
-        return False
-    return True
+def command_lines():
+    """Those of all processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes())
+    return found
 
 
 def files_in(folder):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import signal
 from importlib.resources import files
-from shlex import quote
 
 import anyio
 
@@ -27,6 +26,8 @@ STOP_WITHIN = 10.0
 """Seconds that ``stop`` may take."""
 LAST_LINES = 50
 """Lines above the last screen that belong to how pi ended."""
+LAST_WORDS_WITHIN = 2.0
+"""Seconds that the last screen may take to be complete."""
 RETRY = 1.0
 """Seconds between two attempts to watch pi over a link that broke."""
 
@@ -116,17 +117,17 @@ class PiSession(Session):
 
     async def start(self, address: str, extension: str) -> None:
         """Put everything in place and start pi; leave nothing where that fails."""
-        script = launch.prepare(self._spec, self._tools, address, extension, self._server.conf)
+        spec = self._spec
+        command = launch.command(spec, self._tools, extension)
+        script = launch.prepare(spec, self._tools, address, keep=self._machine.here)
         done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=30)
         if not done.ok:
-            raise AgentStartFailed(
-                f"{self._spec.state_dir} could not be prepared: {done.stderr.strip()}"
-            )
-        marked = f"{launch.MARK}={launch.mark(self._spec)}"
+            raise AgentStartFailed(f"{spec.state_dir} could not be prepared: {done.stderr.strip()}")
+        # The mark is no secret, and has to be in the launcher's own environment.
+        marked = f"{launch.MARK}={launch.mark(spec)}"
+        words = ["env", marked, "sh", "-c", 'cd "$0" && . ./launch.sh', spec.state_dir, *command]
         try:
-            self._pane = await self._server.start(
-                self._name, ["env", marked, "sh", f"{self._spec.state_dir}/launch.sh"]
-            )
+            self._pane = await self._server.start(self._name, words, f"{spec.state_dir}/tmux.conf")
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self.stop()
@@ -141,8 +142,7 @@ class PiSession(Session):
                 except (MachineGone, FileNotFoundError) as error:
                     self._ending = Ending(str(error), expected=self._told_to_stop)
                 else:
-                    # tmux moves what a pane showed up by a line to tell that it is dead.
-                    await self._capture(history=LAST_LINES)
+                    await self._last_words()
                     self._ending = self._explain(code)
             return self._ending
 
@@ -168,6 +168,17 @@ class PiSession(Session):
                 await self._end()
                 self._stopped = True
 
+    async def _last_words(self) -> None:
+        """Take the last screen, once tmux has read all that pi said."""
+        with anyio.move_on_after(LAST_WORDS_WITHIN):
+            try:
+                while not await self._server.is_over(self._pane):  # noqa: ASYNC110 tmux tells nobody
+                    await anyio.sleep(0.05)
+            except MachineError:
+                return
+        # tmux moves what a pane showed up by a line to tell that it is dead.
+        await self._capture(history=LAST_LINES)
+
     async def _capture(self, *, history: int = 0) -> None:
         if not self._pane or self._stopped:
             return
@@ -183,7 +194,7 @@ class PiSession(Session):
         while True:
             try:
                 process = await self._machine.open_process(
-                    ["sh", "-c", launch.WATCH], cwd=self._spec.state_dir
+                    ["sh", "watch.sh"], cwd=self._spec.state_dir
                 )
                 try:
                     said = b"".join([chunk async for chunk in process.stdout])
@@ -208,11 +219,10 @@ class PiSession(Session):
         return Ending(f"pi ended with exit code {code}", code, self._screen)
 
     async def _end(self) -> None:
-        marked = f"{launch.MARK}={launch.mark(self._spec)}"
+        words = ["sh", f"{self._spec.state_dir}/end.sh", launch.mark(self._spec), "15"]
         try:
             await self._server.end(self._name)
-            script = f"MARKED={quote(marked)}\n{launch.END}"
-            await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=STOP_WITHIN)
+            await self._machine.exec(words, timeout=STOP_WITHIN)
         except MachineGone:
             return
 

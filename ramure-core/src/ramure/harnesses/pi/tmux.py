@@ -33,13 +33,15 @@ COMMAND_TIMEOUT = 10.0
 class _Server(libtmux.Server):
     """libtmux's server, whose commands run on a machine."""
 
-    def __init__(self, machine: Machine, tmux: str, socket: str, conf: str) -> None:
-        super().__init__(socket_path=socket, config_file=conf, tmux_bin=tmux)
+    def __init__(self, machine: Machine, tmux: str, socket: str) -> None:
+        super().__init__(socket_path=socket, tmux_bin=tmux)
         self._machine = machine
 
     def cmd(self, cmd: str, *args: Any, target: str | int | None = None) -> tmux_cmd:
         to = () if target is None else ("-t", str(target))
-        argv = [str(self.tmux_bin), "-u", "-S", str(self.socket_path), "-f", str(self.config_file)]
+        # No file but ours is read: the person's own configuration is for their own tmux.
+        conf = str(self.config_file or "/dev/null")
+        argv = [str(self.tmux_bin), "-u", "-S", str(self.socket_path), "-f", conf]
         argv += [cmd, *to, *(str(arg) for arg in args)]
         run = partial(self._machine.exec, argv, timeout=COMMAND_TIMEOUT)
         result = anyio.from_thread.run(run)
@@ -56,7 +58,6 @@ class TmuxServer:
 
     Attributes:
         socket: the server's socket, on the machine.
-        conf: where its options are read from, on the machine; to be there before the first start.
     """
 
     def __init__(self, machine: Machine, tmux: str) -> None:
@@ -64,20 +65,25 @@ class TmuxServer:
         self._tmux = tmux
         wanted = f"{machine.state_dir}/tmux.sock"
         self.socket = str(paths.socket_path(Path(wanted))) if machine.here else _short(wanted)
-        self.conf = f"{machine.state_dir}/tmux.conf"
-        self._server = _Server(machine, tmux, self.socket, self.conf)
+        self._server = _Server(machine, tmux, self.socket)
         self._sessions: set[str] = set()
         # A server must not end while another session is being made in it.
         self._lock = anyio.Lock()
 
-    async def start(self, name: str, command: list[str]) -> str:
+    async def start(self, name: str, command: list[str], conf: str) -> str:
         """Start a command in a session of its own and give the pane's id.
+
+        Args:
+            name: the session's.
+            command: run as it is, not by a shell.
+            conf: a file on the machine with the server's options, read where the server starts.
 
         Raises:
             AgentStartFailed: tmux said no.
         """
         async with self._lock:
             self._sessions.add(name)
+            self._server.config_file = conf
             arguments = ("-d", "-P", "-F", "#{pane_id}", "-s", name, "-x", "120", "-y", "40", "--")
             reply = await _in_thread(partial(self._server.cmd, "new-session", *arguments, *command))
             if reply.returncode != 0 or not reply.stdout:
@@ -93,6 +99,16 @@ class TmuxServer:
         arguments = ("capture-pane", "-p", "-S", f"-{history}")
         reply = await _in_thread(partial(self._server.cmd, *arguments, target=pane))
         return "\n".join(reply.stdout).strip("\n") if reply.returncode == 0 else None
+
+    async def is_over(self, pane: str) -> bool:
+        """Whether a pane's command has ended and all that it said has been read, or it is gone.
+
+        Raises:
+            MachineError: the machine could not be asked.
+        """
+        arguments = ("display-message", "-p", "#{pane_dead}")
+        reply = await _in_thread(partial(self._server.cmd, *arguments, target=pane))
+        return reply.returncode != 0 or reply.stdout != ["0"]
 
     async def end(self, name: str) -> None:
         """End a session, and the server with the last one. Idempotent."""

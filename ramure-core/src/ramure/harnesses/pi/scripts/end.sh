@@ -1,0 +1,21 @@
+# Ends all that carries an agent's mark in its environment, whatever session it is in.
+#
+# Arguments: the mark; tenths of a second to wait for an end by itself before it is killed.
+mark=RAMURE_AGENT=$1
+patience=$2
+
+marked() {
+  if [ -r /proc/self/environ ]; then
+    grep -lsazFx -e "$mark" /proc/[0-9]*/environ | cut -d/ -f3
+  else
+    ps -axwwE -o pid= -o command= | awk -v mark=" $mark " 'index($0 " ", mark) && !/awk/ {print $1}'
+  fi
+}
+
+tries=0
+while pids=$(marked) && [ -n "$pids" ]; do
+  [ "$tries" -lt "$patience" ] || kill -9 $pids 2>/dev/null
+  [ "$tries" -lt 60 ] || exit 1
+  tries=$((tries + 1))
+  sleep 0.1
+done

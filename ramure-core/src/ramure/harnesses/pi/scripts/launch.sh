@@ -1,0 +1,22 @@
+# What an agent's pane runs; its working directory is the agent's state folder, its arguments are pi's
+# command. How pi ended is written to the file "exit".
+umask 077
+exec 9<>alive
+. ./settings
+rm -f ./settings
+if [ -n "$KEEP" ]; then
+  env -u RAMURE_AGENT sh ./keeper.sh "$$" "$RAMURE_AGENT" "$KEEP" "$LEASE" 9>&- >/dev/null 2>&1 &
+  keeper=$!
+fi
+state=$PWD
+work=$WORK
+unset TMUX TMUX_PANE KEEP LEASE WORK
+if cd "$work"; then
+  "$@" 9>&-
+  code=$?
+else
+  code=1
+fi
+[ -z "${keeper-}" ] || kill "$keeper" 2>/dev/null
+echo "$code" >"$state/exit"
+exit "$code"
