@@ -182,3 +182,47 @@ def test_a_connected_person_keeps_the_process_from_being_idle(house, pi):
     assert screen.wait() == 0
     assert program.process.wait(60) == 1
     assert "AgentIdle" in program.output.read_text()
+
+
+ELSEWHERE = """
+import asyncio
+from ramure import agent, agent_process, current_runtime, wait
+from ramure.harness import Session
+from ramure.testing.harness import ScriptedHarness
+from ramure.values import Terminal
+
+class Seen(Session):
+    # A scripted agent with something to look at.
+    terminal = Terminal(("sh", "-c", 'echo "screen of $WHO"; exec cat'), {"WHO": "worker"})
+    def __init__(self, session):
+        self.wait, self.screen, self.stop = session.wait, session.screen, session.stop
+    wait = screen = stop = None
+
+class Harness(ScriptedHarness):
+    async def start(self, machine, spec, route):
+        return Seen(await super().start(machine, spec, route))
+
+@agent_process
+async def main():
+    worker = await agent("worker", harness=Harness())
+    worker.machine.here = False  # as if it were far away
+    print("ready", current_runtime().id, flush=True)
+    return await wait()
+
+asyncio.run(main())
+"""
+
+
+def test_connect_reaches_an_agent_elsewhere_through_the_run(house):
+    program = house.start(ELSEWHERE)
+    screen = house.terminal("connect", "worker")
+    screen.expect("ctrl-\\ leaves it")
+    screen.expect("screen of worker")
+    screen.type("echoed\r")
+    screen.expect("echoed")
+    screen.type("\x1c")
+    screen.expect("detached")
+    assert screen.wait() == 0
+    [worker] = house.ramure("status", "--json").json["process"]["agents"]
+    assert worker["status"] == "idle"
+    assert program.process.poll() is None

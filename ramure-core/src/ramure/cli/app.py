@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from ramure.cli import demo, health, logs, look, output, talk, terminals
 from ramure.cli.client import Refused
@@ -61,11 +62,37 @@ def _root(
     """Look at, talk to and stop runs of programs that use coding agents."""
 
 
-def build() -> typer.Typer:
-    """The command with what core brings."""
+class _LightHelp:
+    """``--help`` is False where it is not given, not None.
+
+    Typer asks pydantic what to make of None, and importing that takes as long as all of ``ls``.
+    """
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.default = False
+        return option
+
+
+class _Group(_LightHelp, TyperGroup):
+    pass
+
+
+class _Command(_LightHelp, TyperCommand):
+    pass
+
+
+def build(*, whole: bool) -> typer.Typer:
+    """The command with what core brings; ``whole``: with the options that install completion.
+
+    Those, too, need pydantic whatever is called.
+    """
     app = typer.Typer(
         name="ramure",
+        cls=_Group,
         no_args_is_help=True,
+        add_completion=whole,
         pretty_exceptions_enable=False,
         # Rich is for people, and costs as much time as all the rest.
         rich_markup_mode="rich" if output.for_people() else None,
@@ -73,21 +100,21 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     for command in _COMMANDS:
-        app.command()(command)
+        app.command(cls=_Command)(command)
     return app
 
 
-def _needs_plugins(arguments: list[str]) -> bool:
-    """Plugins are loaded for their own commands, for help and for completion."""
+def _is_core(arguments: list[str]) -> bool:
+    """Whether one of core's own commands is called: then nothing else is needed."""
     names = {command.__name__ for command in _COMMANDS}
-    given = next((argument for argument in arguments if not argument.startswith("-")), None)
-    return given not in names or "_RAMURE_COMPLETE" in os.environ
+    return bool(arguments) and arguments[0] in names and "_RAMURE_COMPLETE" not in os.environ
 
 
 def main() -> None:
     """Run the command; ``docs/cli.md`` lists the exit codes."""
-    app = build()
-    if _needs_plugins(sys.argv[1:]):
+    whole = not _is_core(sys.argv[1:])
+    app = build(whole=whole)
+    if whole:
         from ramure.cli.extend import add_plugin_commands
 
         add_plugin_commands(app)
