@@ -140,11 +140,13 @@ describe("the bridge", () => {
 		await pi.begin("typed");
 		run.send({ t: "message", id: "m1", text: "one" });
 		await until(() => run.of("queued").length === 1);
+		pi.signal = AbortSignal.abort();
+		await pi.emit("tool_result");
+		assert.equal(pi.sent.length, 0);
+		pi.signal = undefined;
 		await pi.emit("tool_result");
 		assert.equal(pi.sent.length, 1);
-		pi.signal = AbortSignal.abort();
 		pi.editor = "one"; // where an Escape puts what was queued
-		await pi.emit("tool_result");
 		await pi.end();
 		await until(() => pi.sent.length === 2);
 		assert.deepEqual(pi.sent[1], { text: "one", deliverAs: undefined });

@@ -15,7 +15,7 @@ import pytest
 from ramure.backends.local import LocalBackend
 from ramure.run import protocol
 from ramure.testing import Fail, Hang, ToolCall
-from ramure.transport import Route
+from ramure.transports.direct import DirectRoute
 from ramure.values import MachineRef
 
 PROGRAM = Path(__file__).with_name("program.py")
@@ -325,7 +325,7 @@ async def test_two_agents_share_a_machine(make_agent):
         own = Path(agent.machine.state_dir) / "w1x"
         own.mkdir(mode=0o700)
         spec = replace(agent.spec, address="w1x", state_dir=str(own))
-        route = type("Direct", (Route,), {"address": f"unix:{agent.folder}/nobody"})()
+        route = DirectRoute(f"unix:{agent.folder}/nobody")
         other = await agent.harness.start(agent.machine, spec, route)
         await agent.session.stop()
         with anyio.move_on_after(1):
@@ -408,6 +408,47 @@ async def test_a_killed_program_takes_its_agents_along(make_agent, stopped):
                     await anyio.sleep(0.1)
         finally:
             await LocalBackend().destroy(MachineRef(**left["ref"]))
+
+
+async def test_works_on_a_machine_that_is_elsewhere(make_agent, pi, monkeypatch):
+    """As far as a machine without the tool set goes, this computer can be one."""
+    async with make_agent() as agent:
+        node = Path(os.environ["RAMURE_PI"]).parents[1] / "node" / "bin"
+        monkeypatch.setenv("PATH", f"{node}:{os.environ['PATH']}")
+        monkeypatch.setattr(agent.machine, "here", False, raising=False)
+        assert await agent.harness.check(agent.machine) == []
+        route = DirectRoute(f"unix:{agent.folder}/run.sock")
+        agent.session = await agent.harness.start(agent.machine, agent.spec, route)
+        agent.run.say("m1", "first")
+        await agent.run.wait_for(protocol.Taken)
+        await agent.run.wait_idle()
+        assert agent.said() == ["first"]
+
+
+async def test_says_what_is_missing_elsewhere(make_agent, monkeypatch):
+    async with make_agent() as agent:
+        monkeypatch.setattr(agent.machine, "here", False, raising=False)
+        monkeypatch.setenv("RAMURE_PI", "/nowhere/pi")
+        (problem,) = await agent.harness.check(agent.machine)
+        assert "/nowhere/pi" in problem.what
+
+
+async def test_reaches_the_run_by_websocket(make_agent, pi):
+    async with make_agent() as agent:
+        host, port = await agent.run.listener.open_websocket("127.0.0.1", 0)
+        route = DirectRoute(f"ws://{host}:{port}")
+        agent.session = await agent.harness.start(agent.machine, agent.spec, route)
+        if pi == "RAMURE_TEST_PI_20":  # whose Node.js has no WebSocket: it ends and does not hang
+            with anyio.fail_after(HANGS):
+                await agent.session.wait()
+            return
+        agent.run.say("m1", "first")
+        await agent.run.wait_for(protocol.Taken)
+        agent.run.cut()
+        await agent.run.wait_idle()
+        agent.run.say("m2", "second")
+        await agent.run.wait_for(protocol.Taken, 2)
+        assert agent.run.links[:3] == [True, False, True]
 
 
 async def test_ends_when_it_is_told_to(make_agent):

@@ -9,13 +9,14 @@ process on the machine that blocks until the launcher has ended.
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from importlib.resources import files
 
 import anyio
 
 from ramure.errors import AgentStartFailed, LinkBroken, MachineError, MachineGone
 from ramure.harness import Harness, Session
-from ramure.harnesses.pi import launch, toolset
+from ramure.harnesses.pi import launch, remote, toolset
 from ramure.harnesses.pi.tmux import TmuxServer, session_name
 from ramure.harnesses.pi.toolset import ToolSet
 from ramure.machine import Machine
@@ -32,6 +33,16 @@ RETRY = 1.0
 """Seconds between two attempts to watch pi over a link that broke."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the agents of one machine share: tools, tmux server, and the bridge's path there."""
+
+    tools: ToolSet
+    server: TmuxServer
+    bridge: str
+    here: bool
+
+
 class PiHarness(Harness):
     """Starts pi. One object serves one run.
 
@@ -43,34 +54,27 @@ class PiHarness(Harness):
     name = "pi"
 
     def __init__(self) -> None:
-        self._tools: dict[str, ToolSet] = {}
-        self._servers: dict[str, TmuxServer] = {}
+        self._places: dict[str, Place] = {}
         self._lock = anyio.Lock()
 
     async def check(self, machine: Machine) -> list[Problem]:
         """What is missing on the machine. Nothing is installed."""
-        if not machine.here:
+        if _key(machine) in self._places:
             return []
-        problems = []
         try:
+            if not machine.here:
+                await remote.find(machine)
+                return []
             toolset.find_tmux()
+            return [] if await toolset.find() else toolset.cannot_install()
         except AgentStartFailed as error:
-            problems.append(Problem(error.reason))
-        try:
-            if await toolset.find() is None:
-                problems.extend(toolset.cannot_install())
-        except AgentStartFailed as error:
-            problems.append(Problem(error.reason))
-        return problems
+            return [Problem(error.reason)]
 
     async def start(self, machine: Machine, spec: AgentSpec, route: Route) -> Session:
         """Start pi for an agent; see ``Harness.start``."""
         try:
-            tools = await self._tools_of(machine)
-            server = self._server_of(machine, tools)
-            extension = str(files("ramure.harnesses.pi") / "bridge" / "index.ts")
-            session = PiSession(machine, spec, tools, server)
-            await session.start(route.address, extension)
+            session = PiSession(machine, spec, await self._place(machine))
+            await session.start(route.address)
         except AgentStartFailed as error:
             raise AgentStartFailed(
                 error.reason, agent=spec.address, machine=machine.name, screen=error.screen
@@ -79,33 +83,38 @@ class PiHarness(Harness):
             raise AgentStartFailed(str(error), agent=spec.address) from error
         return session
 
-    async def _tools_of(self, machine: Machine) -> ToolSet:
-        if not machine.here:
-            raise AgentStartFailed(
-                f"the pi harness cannot bring pi to machine {machine.name!r} yet"
-            )
+    async def _place(self, machine: Machine) -> Place:
         async with self._lock:
-            if "" not in self._tools:
-                self._tools[""] = await toolset.ensure()
-            return self._tools[""]
+            place = self._places.get(_key(machine))
+            if place is None:
+                place = await self._prepare(machine)
+                self._places[_key(machine)] = place
+            return place
 
-    def _server_of(self, machine: Machine, tools: ToolSet) -> TmuxServer:
-        key = machine.state_dir if machine.here else f"{machine.name}:{machine.state_dir}"
-        if key not in self._servers:
-            self._servers[key] = TmuxServer(machine, tools.tmux)
-        return self._servers[key]
+    async def _prepare(self, machine: Machine) -> Place:
+        if machine.here:
+            here = next((p.tools for p in self._places.values() if p.here), None)
+            tools = here or await toolset.ensure()
+            bridge = str(files("ramure.harnesses.pi") / "bridge" / "index.ts")
+        else:
+            tools = await remote.find(machine)
+            bridge = await remote.put_bridge(machine)
+        return Place(tools, TmuxServer(machine, tools.tmux), bridge, here=machine.here)
+
+
+def _key(machine: Machine) -> str:
+    return machine.state_dir if machine.here else f"{machine.name}:{machine.state_dir}"
 
 
 class PiSession(Session):
     """One pi in one tmux session."""
 
-    def __init__(
-        self, machine: Machine, spec: AgentSpec, tools: ToolSet, server: TmuxServer
-    ) -> None:
+    def __init__(self, machine: Machine, spec: AgentSpec, place: Place) -> None:
         self._machine = machine
         self._spec = spec
-        self._tools = tools
-        self._server = server
+        self._tools = place.tools
+        self._server = place.server
+        self._bridge = place.bridge
         self._name = session_name(spec.address)
         self._pane = ""
         self._screen = ""
@@ -115,10 +124,10 @@ class PiSession(Session):
         self._told_to_stop = False
         self._stopped = False
 
-    async def start(self, address: str, extension: str) -> None:
+    async def start(self, address: str) -> None:
         """Put everything in place and start pi; leave nothing where that fails."""
         spec = self._spec
-        command = launch.command(spec, self._tools, extension)
+        command = launch.command(spec, self._tools, self._bridge)
         script = launch.prepare(spec, self._tools, address, keep=self._machine.here)
         done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=30)
         if not done.ok:

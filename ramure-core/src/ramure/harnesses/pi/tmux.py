@@ -20,7 +20,7 @@ import libtmux
 from libtmux.common import tmux_cmd
 
 from ramure import paths
-from ramure.errors import AgentStartFailed, MachineError
+from ramure.errors import AgentStartFailed
 from ramure.machine import Machine
 from ramure.values import Terminal
 
@@ -64,7 +64,14 @@ class TmuxServer:
         self._machine = machine
         self._tmux = tmux
         wanted = f"{machine.state_dir}/tmux.sock"
-        self.socket = str(paths.socket_path(Path(wanted))) if machine.here else _short(wanted)
+        self._folder = ""
+        if machine.here:
+            wanted = str(paths.socket_path(Path(wanted)))
+        elif len(wanted.encode()) > paths.MAX_SOCKET_PATH:
+            digest = hashlib.blake2s(wanted.encode(), digest_size=8).hexdigest()
+            self._folder = f"/tmp/ramure-{digest}"  # noqa: S108 made anew, for its owner only
+            wanted = f"{self._folder}/tmux.sock"
+        self.socket = wanted
         self._server = _Server(machine, tmux, self.socket)
         self._sessions: set[str] = set()
         # A server must not end while another session is being made in it.
@@ -82,6 +89,9 @@ class TmuxServer:
             AgentStartFailed: tmux said no.
         """
         async with self._lock:
+            if self._folder and not self._sessions:
+                # Fails where it is there: whoever made it could reach the socket.
+                await self._exec("mkdir", "-m", "700", self._folder)
             self._sessions.add(name)
             self._server.config_file = conf
             arguments = ("-d", "-P", "-F", "#{pane_id}", "-s", name, "-x", "120", "-y", "40", "--")
@@ -120,7 +130,12 @@ class TmuxServer:
                 await _in_thread(partial(self._server.cmd, "kill-session", target=f"={name}"))
                 return
             await _in_thread(partial(self._server.cmd, "kill-server"))
-            await self._machine.exec(["rm", "-f", self.socket], timeout=COMMAND_TIMEOUT)
+            await self._exec("rm", "-rf", self._folder or self.socket)
+
+    async def _exec(self, *command: str) -> None:
+        done = await self._machine.exec(list(command), timeout=COMMAND_TIMEOUT)
+        if not done.ok:
+            raise MachineError(f"{' '.join(command)}: {done.stderr.strip()}")
 
     def terminal(self, name: str) -> Terminal:
         """How a person attaches to a session, from inside another tmux too."""
@@ -134,13 +149,6 @@ def session_name(address: str) -> str:
     if name == address:
         return name
     return f"{name}-{hashlib.blake2s(address.encode(), digest_size=3).hexdigest()}"
-
-
-def _short(wanted: str) -> str:
-    """A path that a socket can have, in a folder that the machine's user alone can reach."""
-    if len(wanted.encode()) <= paths.MAX_SOCKET_PATH:
-        return wanted
-    raise MachineError(f"{wanted} is too long for a socket; the machine's state folder is too deep")
 
 
 async def _in_thread(call: Callable[[], T]) -> T:

@@ -1,0 +1,52 @@
+"""pi on a machine that is not this computer: found there, and given the bridge."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import as_file, files
+
+from ramure.errors import AgentStartFailed
+from ramure.harnesses.pi.toolset import PACKAGE, ToolSet, numbers
+from ramure.machine import Machine
+
+_FIND = """\
+missing() { echo "$1 is not installed" >&2; exit 1; }
+tmux=$(command -v tmux) || missing tmux
+node=$(command -v node) || missing Node.js
+pi=${RAMURE_PI:-$(command -v pi)}
+[ -n "$pi" ] || missing pi
+exec "$node" -e "$1" "$pi" "$2" "$tmux"
+"""
+
+FIND_WITHIN = 30.0
+"""Seconds that a machine may take to say where pi is."""
+
+
+async def find(machine: Machine) -> ToolSet:
+    """The tool set that is already on a machine: on its PATH, or pi where its ``RAMURE_PI`` says.
+
+    Raises:
+        AgentStartFailed: something is missing there, or too old.
+        MachineError: the machine could not be asked.
+    """
+    look = (files("ramure.harnesses.pi") / "scripts" / "find.js").read_text("utf-8")
+    done = await machine.exec(["sh", "-c", _FIND, "sh", look, PACKAGE], timeout=FIND_WITHIN)
+    if not done.ok:
+        said = done.stderr.strip().splitlines() or ["it does not answer"]
+        why = next((line for line in said if line.startswith("Error: ")), said[-1])
+        raise AgentStartFailed(f"pi cannot be started on machine {machine.name!r}: {why}")
+    found = json.loads(done.stdout)
+    if numbers(found["has"]) < numbers(found["needs"]):
+        raise AgentStartFailed(
+            f"machine {machine.name!r} has pi {found['version']}, which needs Node.js "
+            f"{found['needs']}, and Node.js {found['has']}"
+        )
+    return ToolSet(found["node"], found["cli"], found["version"], found["tmux"])
+
+
+async def put_bridge(machine: Machine) -> str:
+    """Put the bridge onto a machine and give the path that pi loads it by."""
+    folder = f"{machine.state_dir}/bridge"
+    with as_file(files("ramure.harnesses.pi") / "bridge") as bridge:
+        await machine.upload(bridge, folder)
+    return f"{folder}/index.ts"
