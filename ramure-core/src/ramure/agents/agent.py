@@ -61,6 +61,7 @@ class Agent:
         machine: where it works.
         events: everything it did, as an async-iterable log.
         outward, inward: the agents it may write to, and those that may write to it, by address.
+        pid: its program's process id on its machine; 0 until it has reported.
         usage: what its model has used so far.
         status: ``starting``, ``busy``, ``idle``, ``restarting`` or ``ended``.
     """
@@ -81,6 +82,7 @@ class Agent:
         self.usage = Usage()
         self.status: Status = "starting"
         self.model = settings.model or ""
+        self.pid = 0
         self.events = EventStream(
             log=runtime.journal.agent_log(self.address),
             process=scope.id,
@@ -333,6 +335,7 @@ class Agent:
             "status": self.status,
             "idle_seconds": None if idle is None else round(idle, 1),
             "model": self.model,
+            "pid": self.pid,
             "incarnation": self._lifecycle.incarnation,
             "connected": self._lifecycle.connected,
             "tokens": {"input": usage.input, "output": usage.output},
@@ -390,6 +393,7 @@ class Agent:
         self._change()
 
     def _on_ready(self, ready: protocol.Ready) -> None:
+        self.pid = ready.pid
         self.model = ready.model or self.model
         self.events.emit(
             "ready",
