@@ -28,6 +28,7 @@
     │   ├── MachineStartFailed      it could not be made
     │   ├── MachineGone             it is no longer there
     │   ├── LinkBroken              the way to it broke; says whether the outcome is unknown
+    │   ├── RelayUnavailable        the relay cannot run on it; the plain way serves
     │   ├── CommandFailed           ``exec(check=True)`` and the command failed or timed out
     │   └── UnsafePath              a name in an archive or tree that leaves its folder
     └── RunError                    about one run, as the CLI sees it
@@ -206,6 +207,10 @@ class LinkBroken(MachineError):
     def __init__(self, message: str, *, machine: str = "", outcome_unknown: bool = False) -> None:
         super().__init__(message, machine=machine)
         self.outcome_unknown = outcome_unknown
+
+
+class RelayUnavailable(MachineError):
+    """The relay cannot run on the machine, which works without it, too: slower."""
 
 
 class CommandFailed(MachineError):

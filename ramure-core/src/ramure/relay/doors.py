@@ -1,0 +1,94 @@
+"""Doors: sockets on the machine whose every connection is carried to a socket here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError
+from anyio.abc import ByteReceiveStream, SocketStream
+
+from ramure.errors import MachineError
+from ramure.relay.mux import Channel, Mux, Outgoing
+
+
+class Door:
+    """A listening socket on the machine.
+
+    Attributes:
+        target: path of the socket here that its connections lead to.
+        path: where it is on the machine; known once it is ``opened``.
+    """
+
+    def __init__(self, mux: Mux, name: str, target: str) -> None:
+        self.target = target
+        self.path = ""
+        self._failed = ""
+        self._answered = anyio.Event()
+        self._channel = mux.open(kind="door", name=name)
+        self._channel.told = self._told
+        self._channel.changed = self._changed
+
+    @property
+    def id(self) -> int:
+        """The number of its channel, by which its connections name it."""
+        return self._channel.id
+
+    def _told(self, message: dict[str, Any]) -> None:
+        self.path = message.get("listening", "")
+        self._failed = message.get("reason", "")
+        self._answered.set()
+
+    def _changed(self) -> None:
+        if self._channel.error:
+            self._answered.set()
+
+    async def opened(self, machine: str) -> str:
+        """Wait until it listens; give the path on the machine.
+
+        Raises:
+            MachineError: it cannot.
+        """
+        await self._answered.wait()
+        if self.path:
+            return self.path
+        raise self._channel.error or MachineError(
+            f"the relay cannot listen there: {self._failed}", machine=machine
+        )
+
+    def close(self) -> None:
+        """Close it, and all connections that came through it. Idempotent."""
+        self._channel.close()
+
+
+async def carry(channel: Channel, target: str) -> None:
+    """Carry one connection to the socket ``target``, both ways, until both have ended."""
+    try:
+        stream = await anyio.connect_unix(target)
+        async with stream, anyio.create_task_group() as tasks:
+            tasks.start_soon(_inward, channel.incoming(0), stream, channel)
+            tasks.start_soon(_outward, stream, channel.outgoing(0), channel)
+    except OSError:
+        pass  # the run is gone, which whoever connected learns by the close
+    finally:
+        channel.close()
+
+
+async def _inward(source: ByteReceiveStream, target: SocketStream, channel: Channel) -> None:
+    try:
+        async for data in source:
+            await target.send(data)
+        await target.send_eof()
+    except (BrokenResourceError, ClosedResourceError, MachineError, OSError):
+        channel.close()
+        await target.aclose()
+
+
+async def _outward(source: SocketStream, target: Outgoing, channel: Channel) -> None:
+    try:
+        async for data in source:
+            await target.send(data)
+        await target.aclose()
+    except (BrokenResourceError, ClosedResourceError, MachineError, OSError):
+        channel.close()
+        await channel.incoming(0).aclose()

@@ -1,0 +1,63 @@
+// The daemon: one for each relay, as long as its lease.
+
+import { rmSync } from "node:fs";
+import { createServer } from "node:net";
+import * as doors from "./doors.mjs";
+import { Link } from "./link.mjs";
+import { Mux } from "./mux.mjs";
+import * as processes from "./processes.mjs";
+import { killTree } from "./tree.mjs";
+
+export const SOCKET = "relay.sock"; // in the folder it works in: any path is short enough then
+
+/**
+ * @param lease seconds without the program after which all ends
+ * @param heartbeat true where a connection counts only while something comes over it
+ */
+export function serve(lease, heartbeat) {
+  const folder = process.cwd();
+  let timer = setTimeout(end, lease * 1000);
+  let ending = false;
+
+  function renew(running) {
+    clearTimeout(timer);
+    if (running) timer = setTimeout(end, lease * 1000);
+  }
+
+  async function end() {
+    if (ending) return;
+    ending = true;
+    setTimeout(() => process.exit(1), 15_000).unref(); // whatever happens
+    await killTree(processes.MARK);
+    doors.tidyAll();
+    process.chdir("/");
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(0);
+  }
+
+  const link = new Link({
+    receive: (frame) => mux.receive(frame),
+    room: () => mux.room(),
+    attached: () => renew(heartbeat),
+    heard: () => heartbeat && renew(true),
+    detached: () => renew(true),
+    bye: end,
+  });
+  const mux = new Mux(link, (channel, what) => {
+    if (ending) return;
+    if (what.kind === "process") processes.open(channel, what);
+    else if (what.kind === "door") doors.open(channel, what, mux);
+    else channel.message({ failed: "EINVAL", reason: `the relay knows no ${what.kind}` });
+  });
+
+  for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, end);
+  process.on("SIGHUP", () => {});
+  process.on("SIGPIPE", () => {});
+  process.on("uncaughtException", (error) => {
+    console.error(error);
+    end();
+  });
+  const server = createServer((socket) => link.accept(socket));
+  server.on("error", () => process.exit(1)); // another one listens already
+  server.listen(SOCKET);
+}

@@ -1,0 +1,60 @@
+// Doors: unix sockets here whose every connection is carried to the program, as a channel of its own
+// with lane 0 each way.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+
+const MAX_PATH = 100; // bytes; Linux takes 107 for a unix socket, macOS 103
+
+const folders = new Set();
+
+/** Listen as the program asks; tell it the path. */
+export function open(channel, { name }, mux) {
+  const path = place(name);
+  const sockets = new Set();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    carry(socket, mux.open({ door: channel.id }));
+  });
+  server.on("error", (error) => channel.message({ failed: error.code, reason: error.message }));
+  server.listen({ path, backlog: 1024 }, () => channel.message({ listening: path }));
+  channel.onclose = () => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    tidy(dirname(path));
+  };
+}
+
+/** In the relay's own folder, which is the owner's only; or in a new one where that is too long. */
+function place(name) {
+  const path = resolve(name);
+  if (Buffer.byteLength(path) <= MAX_PATH) return path;
+  const folder = mkdtempSync(join(Buffer.byteLength(tmpdir()) < 60 ? tmpdir() : "/tmp", "ramure-"));
+  folders.add(folder);
+  return join(folder, name);
+}
+
+function tidy(folder) {
+  if (folders.delete(folder)) rmSync(folder, { recursive: true, force: true });
+}
+
+/** Remove what is left outside the relay's own folder. */
+export function tidyAll() {
+  for (const folder of folders) tidy(folder);
+}
+
+function carry(socket, channel) {
+  let open = true;
+  channel.incoming(0).into(socket);
+  channel.outgoing(0).from(socket);
+  channel.onclose = () => {
+    open = false;
+    socket.destroy();
+  };
+  socket.on("close", () => {
+    if (open) channel.close();
+  });
+}

@@ -1,0 +1,82 @@
+// Finding and killing all that a process started, wherever it has gone: by a mark in its
+// environment, which survives setsid and double forks, and by descent and session for what cleared
+// its environment. Where there is no /proc, by ps: descent and session only.
+
+import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+
+export const MARKS = "RAMURE_MARKS";
+const BOUND = 5000; // ms after which killing gives up: what is left is stuck in the kernel
+
+/** Kill what carries `mark`, descends from `root` or is in its session. Kills a first time at once. */
+export async function killTree(mark, root = null) {
+  const deadline = Date.now() + BOUND;
+  let clean = 0;
+  while (clean < 2 && Date.now() < deadline) {
+    const found = members(mark, root); // one look can miss what forks and ends behind its back
+    root = null;
+    for (const pid of found) kill(pid);
+    clean = found.length ? 0 : clean + 1;
+    await sleep(3);
+  }
+}
+
+export function kill(pid, signal = "SIGKILL") {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // it has ended, or is somebody else's
+  }
+}
+
+function members(mark, root) {
+  const processes = table();
+  const found = new Set();
+  for (const { pid, session } of processes)
+    if (pid === root || (root && session === root) || marked(pid, mark)) found.add(pid);
+  for (let size = -1; size !== found.size; ) {
+    size = found.size;
+    for (const { pid, parent } of processes) if (found.has(parent)) found.add(pid);
+  }
+  found.delete(process.pid);
+  return processes.filter((it) => found.has(it.pid) && !it.zombie).map((it) => it.pid);
+}
+
+function table() {
+  let pids;
+  try {
+    pids = readdirSync("/proc").filter((name) => name >= "0" && name <= "9999999999");
+  } catch {
+    return tableOfPs();
+  }
+  return pids.map(stat).filter(Boolean);
+}
+
+function stat(pid) {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The name, in brackets, may hold anything.
+    const [state, parent, , session] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return { pid: +pid, parent: +parent, session: +session, zombie: state === "Z" };
+  } catch {
+    return null; // it has ended
+  }
+}
+
+function tableOfPs() {
+  const { stdout } = spawnSync("ps", ["-A", "-o", "pid=,ppid=,pgid=,stat="], { encoding: "utf8" });
+  return (stdout ?? "").trim().split("\n").map((line) => {
+    const [pid, parent, session, state = ""] = line.trim().split(/\s+/);
+    return { pid: +pid, parent: +parent, session: +session, zombie: state.startsWith("Z") };
+  });
+}
+
+function marked(pid, mark) {
+  try {
+    const text = readFileSync(`/proc/${pid}/environ`, "latin1");
+    return text.includes(mark) && text.split("\0").some((line) => line.startsWith(`${MARKS}=`) && line.includes(mark));
+  } catch {
+    return false; // somebody else's, or ended
+  }
+}
