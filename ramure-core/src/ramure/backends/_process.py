@@ -125,10 +125,12 @@ class LocalProcess(Process):
 
     async def aclose(self) -> None:
         """See ``Process.aclose``."""
-        if not self._ended.is_set():
-            await self.kill()
-        for stream in (self.stdin, self.stdout, self.stderr):
-            await stream.aclose()
+        try:
+            if not self._ended.is_set():
+                await self.kill()
+        finally:  # killing goes to its end and then raises a cancellation that came meanwhile
+            for stream in (self.stdin, self.stdout, self.stderr):
+                await stream.aclose()
 
 
 def start(what: Start, pty: PtySize | None) -> LocalProcess:
