@@ -253,7 +253,8 @@ def pi():
     """The real pi, as an environment that names it."""
     where = os.environ.get("RAMURE_TEST_PI_22")
     if not where:
-        pytest.fail("RAMURE_TEST_PI_22 names no pi: run make setup")
+        without = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        without("RAMURE_TEST_PI_22 names no pi: run make setup")
     return {"RAMURE_PI": where}
 
 

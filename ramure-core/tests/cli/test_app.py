@@ -2,10 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import ramure
+from ramure.cli import app
+from ramure.operations import operations
 
 COMMANDS = (
     *("ls", "status", "send", "connect", "ssh", "call", "logs", "stop"),
@@ -32,6 +36,16 @@ def test_every_command_explains_itself(house, command):
 def test_help_lists_the_commands(house):
     said = house.ramure("--help").out
     assert all(f"  {command} " in said for command in COMMANDS)
+
+
+def test_the_manual_names_every_command_method_and_exit_code():
+    manual = (Path(__file__).parents[3] / "docs/cli.md").read_text("utf-8")
+    methods = operations(SimpleNamespace(runtime=None))
+    assert all(f"| `ramure {command}" in manual for command in COMMANDS)
+    assert all(f"| `{method}` |" in manual for method in methods)
+    codes = {app.FAILED, app.USAGE, app.NO_RUN, app.SEVERAL_RUNS, app.NO_AGENT, app.RUN_DIED}
+    assert all(f"| {code} |" in manual for code in codes)
+    assert {command.__name__ for command in app._COMMANDS} == set(COMMANDS)
 
 
 def test_wrong_use_is_told_on_stderr(house):
