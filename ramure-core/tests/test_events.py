@@ -139,6 +139,7 @@ async def test_since_reads_what_comes_after_a_number(journal):
     stream.close()
     assert await numbers(stream.since(17)) == [18, 19, 20]
     assert await numbers(stream.since(2)) == list(range(3, 21))
+    assert stream.since(-1).seq == 0
     assert await numbers(stream.since(-1)) == list(range(1, 21))
     assert await numbers(stream.since(20)) == []
     assert await numbers(stream.since(99)) == []
@@ -399,8 +400,9 @@ async def test_replay_looks_at_the_past_first(journal):
     stream = EventStream(log=journal.agent_log("w"), window=3, agent="w")
     for n in range(30):
         stream.emit("x", n)
-    assert (await stream.listen_for("x", replay=True)).seq == 1
-    assert (await stream.listen_for(replay=True, where=lambda e: e.data > 4)).data == 5
+    with anyio.fail_after(HANGS):
+        assert (await stream.listen_for("x", replay=True)).seq == 1
+        assert (await stream.listen_for(replay=True, where=lambda e: e.data > 4)).data == 5
 
 
 async def test_a_listener_says_what_did_not_come():
@@ -458,6 +460,64 @@ async def test_the_last_event_before_the_end_is_found():
         tasks.start_soon(finish)
         with anyio.fail_after(HANGS):
             assert (await stream.listen_for("x")).seq == 1
+
+
+@pytest.mark.parametrize("what", ["event", "event and end", "end"])
+async def test_what_comes_while_the_past_is_looked_at_is_noticed(journal, what):
+    stream = EventStream(log=journal.agent_log("w"), window=3, agent="w")
+    for _ in range(300):
+        stream.emit("y")
+    looking = anyio.Event()
+
+    def look(event):
+        if event.seq == 250:  # there are several points of rest before it and after it
+            looking.set()
+        return event.type == "x"
+
+    async with anyio.create_task_group() as tasks:
+
+        async def happen():
+            await looking.wait()
+            if "event" in what:
+                stream.emit("x")
+            if "end" in what:
+                stream.close()
+
+        tasks.start_soon(happen)
+        with anyio.fail_after(HANGS):
+            waiting = stream.listen_for(where=look, replay=True)
+            if what == "end":
+                with pytest.raises(EventTimeout):
+                    await waiting
+            else:
+                assert (await waiting).seq == 301
+
+
+async def test_who_waits_sleeps_until_something_comes(monkeypatch):
+    waits = []
+    real = anyio.Event.__new__(anyio.Event).__class__.wait
+
+    async def wait(self):
+        waits.append(self)
+        await real(self)
+
+    monkeypatch.setattr(anyio.Event.__new__(anyio.Event).__class__, "wait", wait)
+    stream = EventStream()
+    got = []
+
+    async def read():
+        got.extend(await numbers(stream))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(read)
+        for _ in range(5):
+            await settle()
+            stream.emit("x")
+            await settle()
+        stream.close()
+    assert sorted(got) == sorted([1, 2, 3, 4, 5] * 3)
+    assert len(waits) == 3 * 6
 
 
 async def test_many_listeners_and_a_cancelled_one():

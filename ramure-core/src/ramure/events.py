@@ -357,7 +357,8 @@ class _Listener:
                 raise self._wanted.missed("its events have ended", self._history.last)
             if late:
                 raise self._wanted.missed("the time is up", self._history.last)
-            await self._wait()
+            if reader.seq == len(self._history) and not self._history.closed:
+                await self._wait()  # nothing came meanwhile that would not wake us any more
 
     async def _wait(self) -> None:
         if self._deadline is None:
