@@ -6,6 +6,8 @@ import extension from "../../src/ramure/harnesses/pi/bridge/index.ts";
 import { type Message, Pi, pause, Run, until } from "./fakes.ts";
 
 const KEPT = Symbol.for("ramure.bridge");
+/** Less than what a message may take that pi was given, in milliseconds. */
+const SOON = 8_000;
 let run: Run;
 let pi: Pi;
 
@@ -148,7 +150,7 @@ describe("the bridge", () => {
 		assert.equal(pi.sent.length, 1);
 		pi.editor = "one"; // where an Escape puts what was queued
 		await pi.end();
-		await until(() => pi.sent.length === 2);
+		await until(() => pi.sent.length === 2, "the message, before it counts as lost", SOON);
 		assert.deepEqual(pi.sent[1], { text: "one", deliverAs: undefined });
 		assert.equal(pi.editor, "");
 		assert.deepEqual(run.of("taken"), []);
@@ -190,7 +192,7 @@ describe("the bridge", () => {
 			await replace(reason);
 			assert.ok(pi.tools.has("ask"));
 			run.send({ t: "message", id: "m2", text: "two" });
-			await until(() => pi.sent.length === 1);
+			await until(() => pi.sent.length === 1, "the message, before it counts as lost", SOON);
 			assert.equal(pi.sent[0]?.text, "one");
 			await pi.begin("one");
 			await pi.end();

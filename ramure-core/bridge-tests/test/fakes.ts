@@ -9,8 +9,12 @@ import type { ExtensionAPI, ExtensionContext } from "@earendil-works/pi-coding-a
 export type Message = Record<string, any>;
 
 /** Wait for something; a test that waits longer hangs. */
-export async function until<T>(look: () => T | undefined | false, what = "it"): Promise<T> {
-	const deadline = performance.now() + 20_000;
+export async function until<T>(
+	look: () => T | undefined | false,
+	what = "it",
+	milliseconds = 20_000,
+): Promise<T> {
+	const deadline = performance.now() + milliseconds;
 	for (;;) {
 		const found = look();
 		if (found !== undefined && found !== false) return found;

@@ -164,6 +164,21 @@ describe("the link", () => {
 		assert.deepEqual(ends, []);
 	});
 
+	it("counts its lease from when nobody accepted any more", async () => {
+		run.greet = () => undefined;
+		dial(3);
+		await until(() => run.hellos.length === 1);
+		for (let i = 0; i < 6; i += 1) {
+			run.cut();
+			await until(() => run.hellos.length === i + 2);
+			await pause(300);
+		}
+		await run.gone();
+		await pause(1000);
+		assert.deepEqual(ends, []);
+		await until(() => ends.length === 1);
+	});
+
 	it("leaves activity out rather than anything else, and says how much", async () => {
 		run.greet = () => undefined;
 		dial();
