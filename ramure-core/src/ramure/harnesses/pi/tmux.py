@@ -20,7 +20,7 @@ import libtmux
 from libtmux.common import tmux_cmd
 
 from ramure import paths
-from ramure.errors import AgentStartFailed
+from ramure.errors import AgentStartFailed, MachineError
 from ramure.machine import Machine
 from ramure.values import Terminal
 
