@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import sys
 
 import anyio
 import pytest
@@ -32,6 +33,15 @@ async def blow():
 
 async def unspeakable():
     raise ValueError("\udc80")
+
+
+async def refuse_unspeakably():
+    raise NoSuchAgent("\udc80")
+
+
+async def ponder():
+    await anyio.sleep(0.2)
+    return "hm"
 
 
 async def opaque():
@@ -71,6 +81,8 @@ METHODS = {
     "refuse": refuse,
     "blow": blow,
     "unspeakable": unspeakable,
+    "refuse_unspeakably": refuse_unspeakably,
+    "ponder": ponder,
     "opaque": opaque,
     "shout": shout,
 }
@@ -154,6 +166,7 @@ async def test_errors_say_what_kind_they_are(client):
         "data": {"type": "ValueError"},
     }
     assert (await client.ask("unspeakable"))["error"]["code"] == rpc.METHOD_RAISED
+    assert (await client.ask("refuse_unspeakably"))["error"]["message"] == "\\udc80"
     assert (await client.ask("opaque"))["error"]["code"] == rpc.METHOD_RAISED
     unknown = (await client.ask("nothing"))["error"]
     assert unknown["code"] == rpc.UNKNOWN_METHOD
@@ -221,10 +234,10 @@ async def test_a_client_that_goes_away_cancels_what_it_asked_for(server, path, h
 async def test_a_client_may_close_its_side_and_still_be_answered(server, path):
     async with await anyio.connect_unix(path) as stream:
         client = Client(stream)
-        await client.say({"jsonrpc": "2.0", "id": 1, "method": "echo", "params": {"text": "x"}})
+        await client.say({"jsonrpc": "2.0", "id": 1, "method": "ponder"})
         await stream.send_eof()
 
-        assert (await client.hear())["result"] == "x"
+        assert (await client.hear())["result"] == "hm"
 
 
 async def test_an_upgrade_turns_the_connection_into_frames(client):
@@ -282,6 +295,27 @@ async def test_only_the_owner_may_open_it_whatever_the_umask(path, umask):
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     await control.aclose()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody can connect before chmod")
+async def test_it_is_never_open_to_others_not_even_for_a_moment(path):
+    modes = []
+
+    def look(event, arguments):
+        if event == "os.chmod" and looking and str(arguments[0]) == str(path):
+            modes.append(stat.S_IMODE(path.stat().st_mode))
+
+    looking = True
+    sys.addaudithook(look)
+    control = Control()
+    before = os.umask(0)
+    try:
+        await control.open(path, METHODS)
+    finally:
+        os.umask(before)
+        looking = False
+        await control.aclose()
+    assert modes == [0o600]
 
 
 async def test_closing_ends_connections_and_removes_the_socket(path, hanging):
