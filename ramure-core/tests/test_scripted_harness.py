@@ -213,6 +213,14 @@ async def test_a_function_of_no_module_needs_the_program(machine):
         assert not [entry async for entry in folder.iterdir()]
 
 
+async def test_a_process_that_cannot_be_started_leaves_nothing(machine):
+    async with Stage(ScriptedHarness(["x"], process=True), machine, HANGS) as stage:
+        with pytest.raises(AgentStartFailed, match="nowhere"):
+            await stage.start(cwd="/nowhere")
+        folder = anyio.Path(machine.state_dir, "agents", "w1")
+        assert not [entry async for entry in folder.iterdir()]
+
+
 async def test_agents_of_the_program_are_outside_of_its_context(machine):
     seen = ContextVar("seen", default="nothing")
     seen.set("the process")

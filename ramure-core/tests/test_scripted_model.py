@@ -72,8 +72,8 @@ def fetch(model, method, path, body, headers):
         connection.close()
 
 
-async def post(model, path=PATHS["openai-completions"], /, *, key=None, **body):
-    headers = {"Authorization": f"Bearer {key or model.key}"}
+async def post(model, path=PATHS["openai-completions"], /, *, key=None, headers=None, **body):
+    headers = {"Authorization": f"Bearer {key or model.key}", **(headers or {})}
     with anyio.fail_after(HANGS):
         return await to_thread.run_sync(
             fetch, model, "POST", path, json.dumps(body), headers, abandon_on_cancel=True
@@ -241,10 +241,32 @@ async def test_models_are_listed():
     assert [entry["id"] for entry in answer.json["data"]] == ["writer", "reviewer"]
 
 
-async def test_the_reason_of_the_end_can_be_chosen():
+@every_api
+async def test_the_reason_of_the_end_can_be_chosen(api):
     async with ScriptedModel([[Text("I could go on"), Finish("length")]]) as model:
-        answer = await post(model, **asking("go"))
-    assert answer.events[-2]["choices"][0]["finish_reason"] == "length"
+        answer = await post(model, PATHS[api], **asking_for(api, "go"))
+    last = answer.events[-2 if api != "openai-responses" else -1]
+    assert {
+        "openai-completions": lambda: last["choices"][0]["finish_reason"] == "length",
+        "openai-responses": lambda: (
+            last["type"] == "response.incomplete"
+            and last["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+        ),
+        "anthropic-messages": lambda: last["delta"]["stop_reason"] == "max_tokens",
+    }[api]()
+
+
+async def test_words_come_one_after_the_other():
+    async with ScriptedModel([Text("abc", chunk=1, pause=3600)]) as model:
+        stream = await begin(model, asking("go"))
+        with anyio.fail_after(HANGS):
+            came = b""
+            while b'"a"' not in came:
+                came += await stream.receive()
+        with anyio.move_on_after(0.2):
+            came += await stream.receive()
+        await stream.aclose()
+    assert b'"b"' not in came
 
 
 async def test_arguments_can_be_cut_off():
@@ -436,6 +458,26 @@ async def test_a_request_reads_the_same_in_every_api(api):
     assert not request.stream
 
 
+async def test_results_are_those_since_the_model_last_spoke():
+    conversation = CONVERSATIONS["openai-completions"]
+    later = [{"role": "assistant", "content": "thanks"}, {"role": "user", "content": "next"}]
+    async with ScriptedModel(["ok"]) as model:
+        messages = [*conversation["messages"], *later]
+        await post(model, model="m", **{**conversation, "messages": messages})
+    (request,) = model.requests
+    assert (request.results, request.text) == ((), "next")
+
+
+@pytest.mark.parametrize("header", ["x-session-affinity", "session_id"])
+async def test_a_session_that_is_named_is_a_conversation(header):
+    async with ScriptedModel(["one", "two"]) as model:
+        said = [
+            (await post(model, headers={header: session}, **asking("the same"))).text
+            for session in ("first", "second", "first")
+        ]
+    assert said == ["one", "one", "two"]
+
+
 async def test_the_key_is_asked_for_and_never_shown():
     async with ScriptedModel(["ok"]) as model:
         refused = await post(model, key="another", **asking("x"))
@@ -483,6 +525,15 @@ async def test_a_body_may_come_in_chunks():
         answer = await talk(model, sent)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
     assert model.requests[0].text == "in pieces"
+
+
+async def begin(model, body):
+    """A connection on which a request has been sent."""
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {model.key}\r\n"
+    stream = await anyio.connect_tcp("127.0.0.1", int(model.url.rpartition(":")[2]))
+    await stream.send(f"{head}content-length: {len(sent)}\r\n\r\n".encode() + sent)
+    return stream
 
 
 async def talk(model, sent):
@@ -554,11 +605,7 @@ async def test_a_client_that_leaves_is_not_waited_for():
             ended.set()
 
     async with ScriptedModel(wait) as model:
-        body = json.dumps(asking("x")).encode()
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {model.key}\r\n"
-        port = int(model.url.rpartition(":")[2])
-        async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-            await stream.send(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        async with await begin(model, asking("x")):
             await model.wait_for(1)
         with anyio.fail_after(HANGS):
             await ended.wait()
@@ -577,7 +624,8 @@ async def test_what_a_script_raises_is_raised_at_the_end():
             answer = await post(model, **asking("x"))
             assert (answer.status, "in the script" in answer.body.decode()) == (400, True)
             with pytest.raises(ZeroDivisionError):
-                await model.wait_for(2, timeout=HANGS)
+                with anyio.fail_after(HANGS):
+                    await model.wait_for(2, timeout=3600)
 
     with pytest.raises(ZeroDivisionError, match="in the script"):
         await run()

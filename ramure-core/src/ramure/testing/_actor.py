@@ -169,9 +169,7 @@ class _Actor:
                 self._bridge.state("idle")
         except Leaving as leaving:
             self.code = leaving.code
-            if leaving.code < 0:
-                self._bridge.drop()
-            else:
+            if leaving.code >= 0:
                 await self._bridge.bye(f"the script ended it with exit code {leaving.code}")
         except BridgeEndedError:
             return
@@ -187,9 +185,9 @@ class _Actor:
             self._show("[aborted]")
 
     async def _converse(self) -> None:
-        """Take turns until one has no calls and nothing has come meanwhile."""
+        """Take turns until one has no calls."""
         going = True
-        while going or self._inbox:
+        while going:
             self._take_up()
             turn = await self._ask()
             self._bridge.event("turn_start", {"turn": self._counter})

@@ -162,8 +162,7 @@ class Stage:
             address=address,
             token=token or expected,
             state_dir=folder,
-            cwd=self.machine.workdir,
-            **fields,
+            **{"cwd": self.machine.workdir, **fields},
         )
         agent = Started(spec, self.patience)
         agent.channel = Channel(
