@@ -106,7 +106,7 @@ class Interruption:
         self.requested = True
         if self._task is not None:
             self._task.cancel()
-            self._hard.deadline = anyio.current_time() + self._grace
+            self._hard.deadline = asyncio.get_running_loop().time() + self._grace
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work in the current task.

@@ -16,6 +16,7 @@ from ramure.operations import operations
 from ramure.placement import resolve_placement
 from ramure.plugins import Plugins
 from ramure.processes.process import Options, Process
+from ramure.processes.signals import ending_signals
 from ramure.run.control import Control
 from ramure.run.runtime import Runtime
 
@@ -52,7 +53,8 @@ class Root:
         async with anyio.create_task_group() as tasks:
             # Nothing is raised inside the group: it would leave wrapped in an ExceptionGroup.
             try:
-                await self._run(tasks)
+                with ending_signals(self._end):
+                    await self._run(tasks)
             except BaseException as raised:  # noqa: BLE001 raised again below, unwrapped
                 error = raised
             finally:
@@ -61,6 +63,11 @@ class Root:
         if error is not None:
             raise error
         return cast("Process", self.process).unwrap()
+
+    def _end(self, signal: str) -> None:
+        if self.process is not None:
+            self.process.runtime.journal.record("signal", {"signal": signal})
+            self.process.cancel()
 
     async def _run(self, tasks: TaskGroup) -> None:
         options = self.options

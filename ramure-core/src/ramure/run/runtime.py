@@ -130,21 +130,25 @@ class Runtime:
         Each step leaves with ``close`` what undoes it, so that a start that fails halfway is undone
         as well.
         """
-        paths.make_private(paths.runtimes())
-        paths.make_private(self.folder)
-        (self.folder / sweep.LOCK).touch(mode=0o600)
-        self._closing.enter_context(sweep.lock(self.folder))
-        self.journal = Journal(self.logs)
-        self._closing.callback(self.journal.close)
         keeper = await anyio.to_thread.run_sync(Keeper, self.id, str(paths.home()))
         self._closing.push_async_callback(self._patiently, anyio.to_thread.run_sync, keeper.dismiss)
-        self.ledger = Ledger(self.folder)
+        self._make_folder()
         self._closing.push_async_callback(self._patiently, self._leave_nothing)
+        self.journal = Journal(self.logs)
+        self._closing.callback(self.journal.close)
+        self.ledger = Ledger(self.folder)
+        self._closing.callback(self.ledger.close)
         self.ledger.run(**self.facts())
         self.listener = Listener(self.id)
         self._closing.push_async_callback(self._patiently, self.listener.aclose)
         self.target = await self._listen()
         self.tasks.start_soon(self._sweep_dead_runs)
+
+    def _make_folder(self) -> None:
+        paths.make_private(paths.runtimes())
+        paths.make_private(self.folder)
+        (self.folder / sweep.LOCK).touch(mode=0o600)
+        self._closing.enter_context(sweep.lock(self.folder))
 
     async def _listen(self) -> Target:
         agents = paths.socket_path(self.folder / "agents.sock")
@@ -186,7 +190,6 @@ class Runtime:
 
     async def _leave_nothing(self) -> None:
         """Remove what was only half made, and then the run's files."""
-        self.ledger.close()
         _, complete = await sweep.remove_machines(self.folder, self.plugins)
         if complete:
             sweep.remove_files(self.folder)

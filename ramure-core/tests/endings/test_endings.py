@@ -1,0 +1,250 @@
+"""However a program ends, it leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+BOUND = 5.0
+"""Seconds in which a program that is told to end has left nothing."""
+
+KILLED = 10.0
+"""Seconds in which nothing is left of a program that was killed."""
+
+AT_WORK = """
+@agent_process
+async def main():
+    box = await machine()
+    await agent("a", harness=harness, machine=box)
+    await agent("b", harness=harness)
+    await box.open_process(["sleep", "3600"])
+    await box.exec("setsid sleep 3600 >/dev/null 2>&1 </dev/null &")
+    say("up")
+    {then}
+
+try:
+    asyncio.run(main())
+except Exception as error:
+    say(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        ("return 1", None),
+        ("raise KeyError('x')", "KeyError"),
+        ("fail('no'); await wait()", "ProcessFailed"),
+        ("done(1); await wait()", None),
+    ],
+)
+def test_a_program_that_ends_by_itself(start, then, said):
+    program = start(AT_WORK.format(then=then))
+    program.hear("up")
+    if said:
+        program.hear(said)
+    assert program.end()[0] == 0
+    assert not program.files()
+    program.wait_clean(BOUND)
+
+
+def test_a_time_out(start):
+    source = AT_WORK.replace("@agent_process", "@agent_process(timeout=2)")
+    program = start(source.format(then="await asyncio.sleep(3600)"))
+    program.hear("ProcessTimeout")
+    program.end()
+    program.wait_clean(BOUND)
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [
+        ([signal.SIGTERM], -signal.SIGTERM),
+        ([signal.SIGHUP], -signal.SIGHUP),
+        ([signal.SIGINT], -signal.SIGINT),
+        ([signal.SIGINT, signal.SIGINT], -signal.SIGINT),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGINT], None),
+        ([signal.SIGTERM, signal.SIGTERM], None),
+    ],
+    ids=lambda v: "-".join(s.name for s in v) if isinstance(v, list) else "",
+)
+def test_a_program_that_is_told_to_end(start, signals, code):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    for number in signals:
+        program.signal(number)
+        time.sleep(0.02)
+    got, errors = program.end()
+    program.wait_clean(BOUND)
+    if code is not None:
+        assert got == code, errors
+    assert "ExceptionGroup" not in errors
+
+
+@pytest.mark.parametrize("stage", ["machine", "agent"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_end_while_something_is_being_made(start, stage, number):
+    program = start(
+        f"""
+        from ramure.backends.local import LocalBackend
+
+        provision, launch = LocalBackend.provision, ScriptedHarness.start
+
+        async def slow_provision(self, *args, **kwargs):
+            made = await provision(self, *args, **kwargs)
+            if "{stage}" == "machine":
+                say("making")
+                await asyncio.sleep(1)
+            return made
+
+        async def slow_launch(self, *args, **kwargs):
+            made = await launch(self, *args, **kwargs)
+            say("making")
+            await asyncio.sleep(1)
+            return made
+
+        LocalBackend.provision = slow_provision
+        ScriptedHarness.start = slow_launch
+
+        @agent_process
+        async def main():
+            await agent("a", harness=harness)
+            await wait()
+
+        asyncio.run(main())
+        """
+    )
+    program.hear("making")
+    program.signal(number)
+    program.end()
+    program.wait_clean(KILLED)
+
+
+def test_cancelled_at_any_await(start):
+    """Whatever moment a cancellation comes at, nothing is left when it has been through."""
+    program = start(
+        """
+        @agent_process
+        async def main():
+            await asyncio.gather(agent("a", harness=harness), machine())
+            await wait()
+
+        async def cancelled_after(seconds):
+            task = asyncio.create_task(main())
+            await asyncio.sleep(seconds)
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0)
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            runtimes = os.environ["RAMURE_HOME"] + "/runtimes"
+            left = os.path.isdir(runtimes) and os.listdir(runtimes)
+            assert not left, (seconds, left)
+
+        async def program():
+            for n in range(40):
+                await cancelled_after(n * 0.01)
+
+        asyncio.run(program())
+        say("through")
+        """
+    )
+    program.hear("through")
+    code, errors = program.end()
+    assert code == 0, errors
+    program.wait_clean(BOUND)
+
+
+def test_kill_9(start):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    assert len(program.processes()) >= 5
+    program.signal(signal.SIGKILL)
+    program.end()
+    program.wait_clean(KILLED)
+
+
+def _keeper_of(program):
+    (keeper,) = [pid for pid, title in program.processes().items() if "keeper.py" in title]
+    return keeper
+
+
+@pytest.mark.parametrize("by", ["gc", "next run"])
+def test_kill_9_of_the_program_and_its_keeper(start, by):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    os.kill(_keeper_of(program), signal.SIGKILL)
+    program.signal(signal.SIGKILL)
+    program.end()
+    assert program.files()
+    if by == "gc":
+        assert program.command("gc").returncode == 0
+    else:
+        source = "import asyncio, ramure\n@ramure.agent_process\nasync def main():\n"
+        source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
+        environment = {k: v for k, v in program.environment.items() if k != "RAMURE_ENDING"}
+        subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=60)
+    program.wait_clean(KILLED)
+
+
+def test_a_live_run_is_never_touched(start):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    before = program.processes().keys()
+    assert program.command("gc").returncode == 0
+    assert program.command("ls").returncode == 0
+    assert program.processes().keys() >= before
+    assert program.process.poll() is None
+    program.signal(signal.SIGTERM)
+    program.end()
+    program.wait_clean(BOUND)
+
+
+def test_a_run_whose_keeper_was_killed_cleans_up_by_itself(start):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    os.kill(_keeper_of(program), signal.SIGKILL)
+    program.signal(signal.SIGTERM)
+    code, errors = program.end()
+    assert code == -signal.SIGTERM, errors
+    program.wait_clean(BOUND)
+
+
+def test_a_stopped_program_is_not_dead(start):
+    program = start(AT_WORK.format(then="await wait()"))
+    program.hear("up")
+    before = program.processes().keys()
+    program.signal(signal.SIGSTOP)
+    time.sleep(12)  # longer than the lease of agents on this computer
+    assert program.command("gc").returncode == 0
+    assert program.processes().keys() >= before
+    program.signal(signal.SIGCONT)
+    program.signal(signal.SIGTERM)
+    assert program.end()[0] == -signal.SIGTERM
+    program.wait_clean(BOUND)
+
+
+def test_two_runs_in_one_program(start):
+    program = start(
+        """
+        @agent_process
+        async def one(name):
+            await agent(name, harness=harness)
+            say(name)
+            await wait()
+
+        async def both():
+            await asyncio.gather(one("first"), one("second"))
+
+        asyncio.run(both())
+        """
+    )
+    program.hear("first")
+    program.signal(signal.SIGTERM)
+    program.end()
+    program.wait_clean(KILLED)
