@@ -1,6 +1,7 @@
 """A machine that offers nothing but one way to open processes, and a link that tests can harm."""
 
 import os
+import random
 import signal
 from contextlib import asynccontextmanager
 
@@ -61,19 +62,23 @@ class PlainMachine(Machine):
         finally:
             self.broken = False
 
-    @asynccontextmanager
-    async def cuts(self, every):
-        """Cut the link again and again."""
 
-        async def cutting():
-            while True:
-                await anyio.sleep(every)
-                await self.cut()
+@asynccontextmanager
+async def cuts(machine, every):
+    """Cut a relayed machine's link again and again, each time soon after it is mended."""
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cutting)
-            yield
-            tasks.cancel_scope.cancel()
+    async def cutting():
+        while True:
+            while not machine.relay.link.connected:
+                await anyio.sleep(0.005)
+            await anyio.sleep(random.uniform(0, 2 * every))
+            await machine.plain.cut()
+            await anyio.sleep(0.005)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cutting)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 class Wrapped(Process):
@@ -113,6 +118,11 @@ async def plain(ramure_home, workdir):
     yield PlainMachine(local)
     await local.destroy()
     assert list(ramure_home.glob("runtimes/r/*")) == []
+
+
+@pytest.fixture
+def cutting():
+    return cuts
 
 
 @pytest.fixture

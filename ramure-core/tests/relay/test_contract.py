@@ -22,6 +22,6 @@ class TestRelayedMachineWithCuts(TestRelayedMachine):
     big = 5_000_000  # what does not fit between two cuts has to be sent again in parts
 
     @pytest.fixture
-    async def machine(self, relayed, plain):
-        async with plain.cuts(every=0.3):
+    async def machine(self, relayed, cutting):
+        async with cutting(relayed, every=0.2):
             yield relayed

@@ -38,6 +38,11 @@ def ramure_register_transports() -> Iterable[TransportInfo]:
         "direct", "a unix socket, on the same computer", "ramure.transports.direct:DirectTransport"
     )
     yield TransportInfo(
+        "relay",
+        "through a machine's relay: no network, no port",
+        "ramure.transports.relay:RelayTransport",
+    )
+    yield TransportInfo(
         "websocket",
         "WebSocket, where the program asks for it with host=, port= or base_url=",
         "ramure.transports.websocket:WebSocketTransport",

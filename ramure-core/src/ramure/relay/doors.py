@@ -20,12 +20,12 @@ class Door:
         path: where it is on the machine; known once it is ``opened``.
     """
 
-    def __init__(self, mux: Mux, name: str, target: str) -> None:
+    def __init__(self, mux: Mux, target: str) -> None:
         self.target = target
         self.path = ""
         self._failed = ""
         self._answered = anyio.Event()
-        self._channel = mux.open(kind="door", name=name)
+        self._channel = mux.open(kind="door")
         self._channel.told = self._told
         self._channel.changed = self._changed
 

@@ -78,7 +78,7 @@ class Relay:
 
     # --- connections from the machine
 
-    async def open_door(self, name: str, target: str) -> Door:
+    async def open_door(self, target: str) -> Door:
         """Listen on the machine; every connection leads to the socket ``target`` here.
 
         Raises:
@@ -86,7 +86,7 @@ class Relay:
         """
         if error := self.link.error:
             raise error
-        door = Door(self.mux, name, target)
+        door = Door(self.mux, target)
         self._doors[door.id] = door
         try:
             await door.opened(self._machine.name)

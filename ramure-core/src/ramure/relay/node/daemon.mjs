@@ -46,7 +46,7 @@ export function serve(lease, heartbeat) {
   const mux = new Mux(link, (channel, what) => {
     if (ending) return;
     if (what.kind === "process") processes.open(channel, what);
-    else if (what.kind === "door") doors.open(channel, what, mux);
+    else if (what.kind === "door") doors.open(channel, mux);
     else channel.message({ failed: "EINVAL", reason: `the relay knows no ${what.kind}` });
   });
 

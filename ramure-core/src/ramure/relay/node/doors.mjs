@@ -1,7 +1,7 @@
 // Doors: unix sockets here whose every connection is carried to the program, as a channel of its own
 // with lane 0 each way.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -11,8 +11,8 @@ const MAX_PATH = 100; // bytes; Linux takes 107 for a unix socket, macOS 103
 const folders = new Set();
 
 /** Listen as the program asks; tell it the path. */
-export function open(channel, { name }, mux) {
-  const path = place(name);
+export function open(channel, mux) {
+  const path = place(`door-${channel.id}`);
   const sockets = new Set();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
@@ -20,7 +20,10 @@ export function open(channel, { name }, mux) {
     carry(socket, mux.open({ door: channel.id }));
   });
   server.on("error", (error) => channel.message({ failed: error.code, reason: error.message }));
-  server.listen({ path, backlog: 1024 }, () => channel.message({ listening: path }));
+  server.listen({ path, backlog: 1024 }, () => {
+    chmodSync(path, 0o600); // the folder keeps others out already
+    channel.message({ listening: path });
+  });
   channel.onclose = () => {
     server.close();
     for (const socket of sockets) socket.destroy();
