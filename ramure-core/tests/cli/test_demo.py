@@ -51,6 +51,15 @@ def test_ctrl_c_ends_it_clean(house, pi, until):
     assert list((house.home / "runtimes").iterdir()) == []
 
 
+def test_a_real_model_that_is_not_there(house, pi, until):
+    demo = house.ramure("demo", "--real", **pi)
+    assert demo.code == 1
+    assert demo.out == ""
+    assert "no model" in demo.err
+    assert "ramure demo --scripted" in demo.err
+    until(lambda: not ours(house), "processes are left")
+
+
 def test_a_missing_tmux_is_told(house, pi):
     folder = house.folder / "bin"
     folder.mkdir()

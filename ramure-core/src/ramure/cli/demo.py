@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ramure.cli import output
+from ramure.errors import AgentError
 
 
 def demo(
@@ -38,4 +39,10 @@ def demo(
         output.tell("demo: a script plays the model")
     if real:
         output.tell(f"demo: the model is a real one, by {login or 'whatever pi finds'}")
-    output.show(asyncio.run(play(real=real, tell=lambda text: output.tell(f"demo: {text}"))))
+    try:
+        result = asyncio.run(play(real=real, tell=lambda text: output.tell(f"demo: {text}")))
+    except AgentError:
+        if real:
+            output.tell("demo: it failed; `ramure demo --scripted` needs no model")
+        raise
+    output.show(result)
