@@ -30,6 +30,7 @@ class Desk:
         self.address = f"unix:{path}"
         self.listener = Listener("run7", limits)
         self.heard = []
+        self.links = []
 
     def agent(self, name, token):
         def hear(message):
@@ -43,6 +44,7 @@ class Desk:
             token=token,
             lease=5.0,
             on_message=hear,
+            on_link=self.links.append,
             limits=self.listener.limits,
         )
         self.listener.register(channel)
@@ -106,7 +108,7 @@ async def peer(desk):
 
 async def until(condition):
     with anyio.fail_after(HANGS):
-        while not condition():  # noqa: ASYNC110 what it waits for tells nobody
+        while not condition():
             await anyio.sleep(0.005)
 
 
@@ -205,12 +207,32 @@ async def test_what_follows_a_refused_hello_is_not_heard(desk):
     assert desk.heard == []
 
 
+async def test_a_new_connection_of_the_same_bridge_replaces_the_old_at_once(desk):
+    """The old one may be half open, and the run the last to know."""
+    channel = desk.agent("w", "secret")
+    async with peer(desk) as old, peer(desk) as new:
+        await old.hello()
+        await old.say(t="call", n=1, call="c", tool="x")
+        assert (await old.hear())["t"] == "result"
+        assert (await new.hello(got=1))["got"] == 1
+        await new.say(t="event", n=2, type="e")
+        rest = await old.closed()
+        assert b"refused" not in rest  # it is the same bridge, and must not end
+        await until(lambda: len(desk.heard) == 2)
+        assert channel.connected
+    assert desk.links[:1] == [True]
+    await until(lambda: desk.links == [True, False])
+
+
 # --- floods
 
 
-async def test_a_first_message_without_end_is_cut_off(desk):
-    async with peer(desk) as flood:
-        with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):  # noqa: PT012
+async def test_a_first_message_without_end_is_cut_off(tmp_path):
+    async with opened(tmp_path, hello_timeout=HANGS) as desk, peer(desk) as flood:
+        with (
+            anyio.fail_after(HANGS / 2),
+            pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)),
+        ):  # noqa: PT012
             for _ in range(1000):
                 await flood.stream.send(b"x" * 65536)
             await flood.closed()
@@ -324,6 +346,13 @@ async def test_a_bridge_over_websocket(web):
     assert stranger.refusal.code == "token"
 
 
+async def test_a_first_frame_over_its_limit_is_refused(web):
+    async with BridgeClient(web.address, agent="w", token="secret", session="s" * 90_000) as bridge:
+        with anyio.fail_after(HANGS):
+            await bridge.wait_ended()
+        assert bridge.refusal.code == "malformed"
+
+
 async def test_plain_http_is_answered_and_closed(web):
     async with await anyio.connect_tcp("127.0.0.1", web.port) as stream:
         await stream.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -420,6 +449,7 @@ def overlong(text):
         (b'{"arguments":{"t":"call","call":"c","n":1},"n":6}', Remains(6, "")),
         (b'{"t":"call","call":"c","arguments":"\\"n\\":9}', Remains(0, "c")),
         (b'{"t":"call","n":-5}', Remains(0, "")),
+        (b'{"a\\"n":5}', Remains(0, "")),
         (b'{"t":"call","n":true}', Remains(0, "")),
         (b"x" * 9999, Remains(0, "")),
         (b"", Remains(0, "")),
