@@ -500,15 +500,24 @@ async def test_a_full_disk_holds_up_nothing_and_loses_nothing(tmp_path):
     assert done.stderr.count("cannot be written") == 2  # once each time
 
 
-async def test_a_disk_that_is_full_for_too_long_costs_no_more_than_the_log(tmp_path):
+@pytest.mark.parametrize("room", [1, 1_000])
+async def test_a_disk_that_is_full_for_too_long_costs_no_more_than_the_log(tmp_path, room):
     # Memory holds few lines here; the events themselves are kept like those that are no JSON.
-    done = run_python(FULL_DISK, tmp_path / "logs", 1_000)
+    done = run_python(FULL_DISK, tmp_path / "logs", room)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [list(range(210))] * 2
     lines = lines_of(tmp_path / "logs" / "w.jsonl")
     lost = [line["data"]["lines"] for line in lines if line["type"] == "events_lost"]
     assert len(lost) == 2
     assert len(lines) == 210 - sum(lost) + 2
+
+
+async def test_a_line_may_be_larger_than_what_can_be_held(journal, monkeypatch):
+    monkeypatch.setattr(journal_module, "MAX_HELD", 10)
+    stream = agent_stream(journal)
+    stream.emit("x", "x" * 100)
+    stream.emit("x", "x" * 100)
+    assert len(lines_of(journal.folder / "w.jsonl")) == 2
 
 
 async def test_events_that_are_nowhere_any_more_are_passed_over(journal, monkeypatch, caplog):
@@ -637,6 +646,19 @@ def test_a_disk_error_is_a_warning_for_the_person(tmp_path, caplog):
     journal.close()
     lines = lines_of(tmp_path / "logs" / "_runtime.jsonl")
     assert [line["type"] for line in lines] == ["x", "y", "z"]
+
+
+def test_a_torn_line_is_ended_before_what_was_held(tmp_path):
+    journal = Journal(tmp_path / "logs")
+    path = tmp_path / "logs" / "_runtime.jsonl"
+    path.mkdir()
+    journal.record("x")
+    path.rmdir()
+    path.write_text('{"time": 1, "type": "torn')
+    journal.record("y")
+    journal.close()
+    _, *lines = path.read_text().splitlines()
+    assert [json.loads(line)["type"] for line in lines] == ["x", "y"]
 
 
 def test_closing_writes_what_could_not_be_written_before(tmp_path):

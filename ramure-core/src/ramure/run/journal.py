@@ -150,8 +150,8 @@ class _File:
         Returns:
             False where it is neither on disk nor held, and is lost.
         """
-        if self._descriptor < 0 or self.held:
-            return self._write_held(line)
+        if (self._descriptor < 0 or self.held) and not self._ready():
+            return self._hold(line)
         try:
             taken = os.write(self._descriptor, line)
         except OSError as error:
@@ -159,7 +159,7 @@ class _File:
             return self._hold(line)
         self.written += taken
         if taken < len(line):
-            self._hold(line)
+            self._keep(line)  # whatever its size: the file has a part of it
             self._torn = taken
         return True
 
@@ -182,7 +182,7 @@ class _File:
     def close(self) -> None:
         """Write what is still held, if that can be, and write no more."""
         if self.held:
-            self._retry()
+            self._ready()
         self.release()
         self._closed = True
 
@@ -196,24 +196,24 @@ class _File:
             self._held_size += 1
         self._begun = True
 
-    def _write_held(self, line: bytes) -> bool:
-        """Append a line after those that are held."""
-        if self._closed:
-            return False
-        stored = self._hold(line)
-        self._retry()
-        return stored
+    def _keep(self, line: bytes) -> None:
+        self.held.append(line)
+        self._held_size += len(line)
 
     def _hold(self, line: bytes) -> bool:
+        """Hold a line that the disk refused, if there is room."""
+        if self._closed:
+            return False
         if self._held_size + len(line) > MAX_HELD:
             self._lost += 1
             return False
-        self.held.append(line)
-        self._held_size += len(line)
+        self._keep(line)
         return True
 
-    def _retry(self) -> None:
-        """Write the held lines, as many as the disk takes."""
+    def _ready(self) -> bool:
+        """Open the file and write what is held; True where the next line may follow."""
+        if self._closed:
+            return False
         try:
             if self._descriptor < 0:
                 self._open()
@@ -221,8 +221,9 @@ class _File:
                 self._write_first()
         except OSError as error:
             self._warn(error)
-        else:
-            self._recover()
+            return False
+        self._recover()
+        return not self.held
 
     def _write_first(self) -> None:
         line = self.held[0]
