@@ -138,15 +138,15 @@ async def abandon(process: Process) -> None:
 
 async def settle(*captures: Capture) -> None:
     """Read what an ended command left, without waiting for children that hold its pipes."""
+    silent = 0
     with anyio.move_on_after(GRACE):
-        while True:
+        while silent < 2:  # twice: a loop that was held up sees its timers before late output
             seen = [capture.seen for capture in captures]
-            with anyio.move_on_after(QUIET):
+            with anyio.move_on_after(QUIET / 2):
                 for capture in captures:
                     await capture.ended.wait()
                 return
-            if seen == [capture.seen for capture in captures]:
-                return
+            silent = silent + 1 if seen == [capture.seen for capture in captures] else 0
 
 
 async def _feed(stdin: ByteSendStream, data: bytes) -> None:

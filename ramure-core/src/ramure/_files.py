@@ -198,6 +198,7 @@ async def converse(
         with suppress(BrokenResourceError, ClosedResourceError, EndOfStream, IncompleteRead):
             value.append(await talk(process))  # one that ends early says why on stderr
         await process.stdin.aclose()
+        await process.stdout.aclose()  # one that has more to say must not wait for us to listen
         exit_code = await process.wait()
         await settle(said)
         words = said.data().decode("utf-8", "replace")

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import tarfile
+from functools import partial
 
 import anyio
 import pytest
@@ -137,6 +138,29 @@ async def test_a_hostile_machine_reaches_nothing(local, outside, tmp_path, evil,
     assert (outside / "secret").stat().st_nlink == 1
 
 
+async def test_a_machine_that_never_stops_talking(local, tmp_path):
+    machine = HostileMachine(local, b"f 1 -rw-r--r--\n" + b"x" * 1_000_000)
+    with anyio.fail_after(20), pytest.raises(MachineError):
+        await machine.download("any", tmp_path / "down")
+
+
+async def test_of_two_entries_the_later_one_wins(local, tmp_path):
+    entries = [("x", tarfile.SYMTYPE, "y"), ("x", tarfile.REGTYPE, ""), ("y", tarfile.REGTYPE, "")]
+    machine = HostileMachine(local, b"d 0 drwxr-xr-x\n" + archive(entries, ""))
+    await machine.download("any", tmp_path / "down")
+    assert not (tmp_path / "down/x").is_symlink()
+
+
+async def test_a_hard_link_to_a_link_that_is_there(local, outside, tmp_path):
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down/mine").symlink_to(outside / "secret")
+    entries = [("hard", tarfile.LNKTYPE, "mine")]
+    machine = HostileMachine(local, b"d 0 drwxr-xr-x\n" + archive(entries, outside))
+    with pytest.raises(UnsafePath):
+        await machine.download("any", tmp_path / "down")
+    assert not (tmp_path / "down/hard").exists()
+
+
 @pytest.mark.parametrize(
     "sends",
     [
@@ -229,6 +253,46 @@ class BrokenMachine(PlainMachine):
 
 def having(process):
     return type(process.__name__, (BrokenMachine,), {"process_type": process})
+
+
+class SpeaksAfterItsEnd(Wrapped):
+    """Its output takes longer over the network than the news of its end."""
+
+    def __init__(self, process):
+        super().__init__(process)
+        self.stdout.receive = self.late
+
+    async def late(self, *size):
+        await self.process.wait()
+        await anyio.sleep(0.03)
+        return await type(self.stdout).receive(self.stdout, 100)
+
+
+class PausesItsInput(Wrapped):
+    def __init__(self, process):
+        super().__init__(process)
+        self.stdin.send = self.pause
+
+    async def pause(self, data):
+        await type(self.stdin).send(self.stdin, data[:1])
+        await anyio.sleep(1)
+        await type(self.stdin).send(self.stdin, data[1:])
+
+
+async def test_output_that_comes_late(local):
+    result = await having(SpeaksAfterItsEnd)(local).exec("head -c 1000 /dev/zero")
+    assert len(result.stdout_bytes) == 1000
+
+
+async def test_a_secret_is_never_readable_by_others(local):
+    machine = having(PausesItsInput)(local)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(machine.write_file, "in/file", "secret", mode=0o600))
+        with anyio.fail_after(20):
+            while not (shown := (await local.exec("ls -l in/.ramure-*")).stdout):
+                await anyio.sleep(0.02)
+    assert shown.startswith("-rw-------")
+    assert await local.read_file("in/file") == b"secret"
 
 
 async def test_a_broken_link_is_told_as_it_is(local, tmp_path):

@@ -216,10 +216,12 @@ asyncio.run(main())
     await LocalBackend().destroy(left)
 
 
-@pytest.mark.parametrize("how", ["env -i setsid", "env -i", "setsid env -i"])
+@pytest.mark.parametrize(
+    "how", ["env -i {} &", "env -i setsid {} &", "setsid env -i {} &", "( ( env -i {} & ) & );"]
+)
 async def test_a_child_that_clears_its_environment_is_found(local, how):
-    beat = contract.beating("beat").removeprefix("setsid ")
-    async with await local.open_process(f"{how} {beat} sleep 1000"):
+    beat = how.format(contract.beating("beat").removeprefix("setsid ").removesuffix(" &"))
+    async with await local.open_process(f"{beat} sleep 1000"):
         await contract.started(local, "beat")
     assert not await contract.lives(local, "beat")
 

@@ -40,12 +40,12 @@ class ProcessContract(Contract):
             await process.kill()
 
     async def test_a_signal_reaches_the_group(self, machine: Machine) -> None:
-        command = "trap 'echo caught; exit 7' TERM; echo ready; sleep 1000 & wait"
-        async with await machine.open_process(["sh", "-c", command]) as process:
+        child = "trap 'echo caught; exit' TERM; echo ready; while :; do sleep 0.1; done"
+        async with await machine.open_process(["sh", "-c", f"({child}) & wait"]) as process:
             await self.read(process.stdout, b"ready\n")
             await process.signal(signal.SIGTERM)
+            assert await process.wait() == -signal.SIGTERM
             assert await self.read(process.stdout, b"caught\n") == b"caught\n"
-            assert await process.wait() == 7
 
     async def test_a_signal_after_the_end(self, machine: Machine) -> None:
         async with await machine.open_process("exit 0") as process:
@@ -92,8 +92,9 @@ class ProcessContract(Contract):
         async with await machine.open_process(command, pty=PtySize(101, 33)) as process:
             assert await self.read(process.stdout, b"\r\n") == b"33 101\r\n"
             assert await process.wait() == 0
-            with pytest.raises(EndOfStream):
-                await process.stderr.receive()
+            for stream in (process.stdout, process.stderr):
+                with pytest.raises(EndOfStream):
+                    await stream.receive()
 
     async def test_a_terminal_that_changes_its_size(self, machine: Machine) -> None:
         self.needs("pty")
