@@ -457,6 +457,7 @@ def catch_results(bridge):
 async def test_a_call_over_the_limit_is_answered_and_the_connection_goes_on(open_desk):
     async with open_desk(Limits(max_message=100_000)) as desk, desk.bridge() as bridge:
         await bridge.wait_connected()
+        assert "too large" in (await bridge.call("x", {"a": "y" * 200_000})).text
         bridge._numbering.max_message = 10**9  # a bridge that does not heed what it was told
         result = await bridge.call("x", {"a": "y" * 200_000})
         assert not result.ok

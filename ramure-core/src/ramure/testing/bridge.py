@@ -23,7 +23,7 @@ import anyio.abc
 import msgspec
 
 from ramure.errors import RamureError
-from ramure.run.numbering import Numbering, OutOfStepError, encode
+from ramure.run.numbering import Numbering, OutOfStepError, TooLargeError, encode
 from ramure.run.protocol import (
     VERSION,
     Ack,
@@ -183,6 +183,7 @@ class BridgeClient:
 
         Raises:
             BridgeEndedError: the bridge has ended.
+            TooLargeError: the run takes no message of this size.
         """
         self._check()
         return self._numbering.send(message)
@@ -195,6 +196,8 @@ class BridgeClient:
     async def call(self, tool: str, arguments: Any = None, *, call: str | None = None) -> Result:
         """Call a tool and wait for its result. Being cancelled aborts the call.
 
+        A call that is larger than the run takes gets an error as its result at once.
+
         Raises:
             BridgeEndedError: the bridge ended before the result came.
         """
@@ -205,6 +208,8 @@ class BridgeClient:
         try:
             self.send(Call(call=call, tool=tool, arguments={} if arguments is None else arguments))
             return await answer
+        except TooLargeError as error:
+            return Result(call=call, ok=False, text=f"the call is too large: {error}")
         except asyncio.CancelledError:
             if not self.ended:
                 self.send(Cancel(call=call))
