@@ -121,6 +121,11 @@ async def plain(ramure_home, workdir):
 
 
 @pytest.fixture
+def wrapped():
+    return Wrapped
+
+
+@pytest.fixture
 def cutting():
     return cuts
 

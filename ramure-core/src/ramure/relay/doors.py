@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
-from anyio.abc import ByteReceiveStream, SocketStream
+from anyio.abc import SocketStream
 
 from ramure.errors import MachineError
-from ramure.relay.mux import Channel, Mux, Outgoing
+from ramure.relay.mux import Channel, Mux, Told
+
+BROKEN = (BrokenResourceError, ClosedResourceError, MachineError, OSError)
 
 
 class Door:
@@ -34,9 +34,8 @@ class Door:
         """The number of its channel, by which its connections name it."""
         return self._channel.id
 
-    def _told(self, message: dict[str, Any]) -> None:
-        self.path = message.get("listening", "")
-        self._failed = message.get("reason", "")
+    def _told(self, told: Told) -> None:
+        self.path, self._failed = told.listening, told.reason
         self._answered.set()
 
     def _changed(self) -> None:
@@ -62,33 +61,36 @@ class Door:
 
 
 async def carry(channel: Channel, target: str) -> None:
-    """Carry one connection to the socket ``target``, both ways, until both have ended."""
+    """Carry one connection to the socket ``target``, both ways, until both have ended.
+
+    The channel's lanes have been asked for before, so that nothing that came meanwhile is lost.
+    """
     try:
         stream = await anyio.connect_unix(target)
         async with stream, anyio.create_task_group() as tasks:
-            tasks.start_soon(_inward, channel.incoming(0), stream, channel)
-            tasks.start_soon(_outward, stream, channel.outgoing(0), channel)
+            tasks.start_soon(_inward, channel, stream)
+            tasks.start_soon(_outward, channel, stream)
     except OSError:
         pass  # the run is gone, which whoever connected learns by the close
     finally:
         channel.close()
 
 
-async def _inward(source: ByteReceiveStream, target: SocketStream, channel: Channel) -> None:
+async def _inward(channel: Channel, stream: SocketStream) -> None:
     try:
-        async for data in source:
-            await target.send(data)
-        await target.send_eof()
-    except (BrokenResourceError, ClosedResourceError, MachineError, OSError):
+        async for data in channel.incoming(0):
+            await stream.send(data)
+        await stream.send_eof()
+    except BROKEN:
         channel.close()
-        await target.aclose()
+        await stream.aclose()
 
 
-async def _outward(source: SocketStream, target: Outgoing, channel: Channel) -> None:
+async def _outward(channel: Channel, stream: SocketStream) -> None:
     try:
-        async for data in source:
-            await target.send(data)
-        await target.aclose()
-    except (BrokenResourceError, ClosedResourceError, MachineError, OSError):
+        async for data in stream:
+            await channel.outgoing(0).send(data)
+        await channel.outgoing(0).aclose()
+    except BROKEN:
         channel.close()
         await channel.incoming(0).aclose()

@@ -16,6 +16,7 @@ STARTING = 60.0
 # $1 folder, $2 node, $3 what it runs, then the daemon's options; input: the files, as JSON. Only
 # the files' mode is restricted: what the daemon starts later shall have the machine's own umask.
 SCRIPT = """LC_ALL=C; export LC_ALL
+command -v mkfifo >/dev/null || { echo 'there is no mkfifo' >&2; exit 1; }
 (umask 077 && mkdir -p "$1" && cat >"$1/files") && cd "$1" || exit 1
 exec "$2" -e "$3" start "$@"
 """

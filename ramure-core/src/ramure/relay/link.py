@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import anyio
 import msgspec
@@ -42,12 +43,20 @@ FAREWELL = 2.0
 BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream, MachineError, OSError)
 
 
+class Hello(msgspec.Struct, frozen=True):
+    """What each side says first on a connection: the protocol's version, the frames it has got."""
+
+    v: int
+    got: int
+
+
 class Link:
     """Frames to and from the daemon. ``run`` must run in a task of the owner.
 
     Attributes:
         connected: an attach is up and both sides know where they are.
         ready: set once that was so for the first time, or never will be.
+        broken: set once it will never be so again.
     """
 
     def __init__(
@@ -78,19 +87,26 @@ class Link:
         self._ack_timer: asyncio.TimerHandle | None = None
         self._wanted = Changing()
         self._failure: Callable[[], MachineError] | None = None
+        self._life = anyio.CancelScope()
         self._attached = anyio.CancelScope()
         self._heard = True
         self._said = b""
         self._tasks: TaskGroup
         self.connected = False
         self.ready = anyio.Event()
+        self.broken = anyio.Event()
 
     # --- what channels see
 
     @property
     def error(self) -> MachineError | None:
         """See ``Carrier``."""
-        return self._failure() if self._failure else None
+        if self._failure is None:
+            return None
+        error = self._failure()
+        if isinstance(error, LinkBroken):
+            error.outcome_unknown = True
+        return error
 
     @property
     def full(self) -> bool:
@@ -111,36 +127,34 @@ class Link:
 
     async def run(self) -> None:
         """Stay attached until ``leave``, or until the relay is out of reach for good."""
-        async with anyio.create_task_group() as self._tasks:
-            delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
-            while self._failure is None:
-                if await self._session(deadline):
-                    delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
-                elif anyio.current_time() >= deadline:
-                    self.fail(f"out of reach for {self._lease:g} s")
-                if self._failure is None:
-                    await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
-                    delay = min(2 * delay, LONGEST_DELAY)
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                with self._life:
+                    await self._stay_attached()
+        finally:
+            self.fail("the program let go of the relay")
+
+    async def _stay_attached(self) -> None:
+        delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
+        while True:
+            if await self._session(deadline):
+                delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
+            elif anyio.current_time() >= deadline:
+                self.fail(f"out of reach for {self._lease:g} s: what ran there has been ended")
+            await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
+            delay = min(2 * delay, LONGEST_DELAY)
 
     def fail(self, reason: str, kind: type[MachineError] = LinkBroken) -> None:
         """All is over: whoever waits for something gets an error."""
         if self._failure is not None:
             return
 
-        def error() -> MachineError:
-            if kind is LinkBroken:
-                return LinkBroken(
-                    f"the relay on it is lost: {reason}; whether what ran there came to its end "
-                    "is unknown",
-                    machine=self._machine,
-                    outcome_unknown=True,
-                )
-            return kind(reason, machine=self._machine)
-
-        self._failure = error
+        self._failure = partial(kind, reason, machine=self._machine)
+        self.connected = False
+        self.broken.set()
         self.ready.set()
         self._changed()
-        self._attached.cancel()
+        self._life.cancel()
 
     async def leave(self, reason: str) -> None:
         """Have the daemon end, with all that it started; bounded."""
@@ -170,7 +184,12 @@ class Link:
         try:
             return await self._use(process)
         finally:
-            self._tasks.start_soon(to_end, process.aclose)
+            self._tasks.start_soon(self._discard, process)
+
+    async def _discard(self, process: Process) -> None:
+        # Beside the next attempt, which it would hold up where the machine does not answer.
+        with suppress(*BROKEN):
+            await to_end(process.aclose)
 
     async def _use(self, process: Process) -> bool:
         greeted = False
@@ -180,8 +199,12 @@ class Link:
             tasks.start_soon(self._overhear, process.stderr)
             if self._heartbeat is not None:
                 tasks.start_soon(self._beat, self._heartbeat)
-            with suppress(BadFrame, OutOfStep, *BROKEN):
+            try:
                 await self._read(process.stdout)
+            except (BadFrame, OutOfStep, ValueError) as error:
+                self.fail(f"what the relay says makes no sense: {error}")
+            except BROKEN:
+                pass
             greeted = self.connected
             self._lost()
             if not greeted:
@@ -218,14 +241,14 @@ class Link:
     async def _write(self, stdin: ByteSendStream) -> None:
         # The only writer, which never begins before what it wrote last is gone.
         with suppress(*BROKEN):
-            hello = {"v": VERSION, "got": self._numbering.got}
-            await stdin.send(encode_json(Kind.HELLO, 0, hello))
+            await stdin.send(encode_json(Kind.HELLO, 0, Hello(VERSION, self._numbering.got)))
             while True:
                 if data := self._next():
                     await stdin.send(data)
                 else:
                     await self._wanted.wait()
-        self._attached.cancel()
+        # The reader's end tells more, where it comes.
+        self._attached.deadline = anyio.current_time() + 2 * FAREWELL
 
     def _next(self) -> bytes:
         if not (self._urgent or self._ack_due or self._numbering.pending):
@@ -245,7 +268,7 @@ class Link:
         silent = 0
         while silent < SILENT_BEATS:
             self._heard = False
-            self._urgent = [encode(Kind.PING)]
+            self._urgent.append(encode(Kind.PING))
             self._wanted.wake()
             await anyio.sleep(seconds)
             silent = 0 if self._heard else silent + 1
@@ -265,7 +288,7 @@ class Link:
             if was_full and not self.full:
                 self._changed()
         elif frame.kind == Kind.HELLO:
-            self._numbering.resume(msgspec.json.decode(frame.payload)["got"])
+            self._numbering.resume(msgspec.json.decode(frame.payload, type=Hello).got)
             self.connected = True
             self.ready.set()
             self._wanted.wake()

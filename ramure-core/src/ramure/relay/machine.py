@@ -16,9 +16,10 @@ from ramure._work import to_end
 from ramure.errors import RelayUnavailable
 from ramure.machine import MAX_OUTPUT, Command, Machine, Process
 from ramure.relay.doors import Door, carry
+from ramure.relay.frames import Kind, encode
 from ramure.relay.install import attach_command, install
 from ramure.relay.link import Link
-from ramure.relay.mux import Channel, Mux
+from ramure.relay.mux import Channel, Mux, Opened
 from ramure.relay.process import start
 from ramure.values import ExecResult, PtySize
 
@@ -70,11 +71,21 @@ class Relay:
         command = attach_command(self._node, self._folder, first=first)
         return await self._machine.open_process(command, cwd="/")
 
+    @property
+    def sign_of_life(self) -> tuple[list[str], bytes]:
+        """For a backend that can write from a thread: a command, and what to write to its input.
+
+        Once every ``HEARTBEAT`` it keeps the lease, however long the program's loop is blocked.
+        """
+        return attach_command(self._node, self._folder, first=False), encode(Kind.PING)
+
     async def aclose(self) -> None:
         """End the daemon with all that it started, and let go. Idempotent; bounded."""
         await to_end(partial(self.link.leave, "it has been destroyed"))
         if self._task is not None:
             await asyncio.wait([self._task])
+            if not self._task.cancelled() and (error := self._task.exception()):
+                raise error
 
     # --- connections from the machine
 
@@ -84,8 +95,6 @@ class Relay:
         Raises:
             MachineError: it cannot be done.
         """
-        if error := self.link.error:
-            raise error
         door = Door(self.mux, target)
         self._doors[door.id] = door
         try:
@@ -100,8 +109,10 @@ class Relay:
         self._doors.pop(door.id, None)
         door.close()
 
-    def _opened(self, channel: Channel, what: dict[str, Any]) -> None:
-        if door := self._doors.get(what.get("door", 0)):
+    def _opened(self, channel: Channel, what: Opened) -> None:
+        if door := self._doors.get(what.door):
+            channel.incoming(0)
+            channel.outgoing(0)
             self._tasks.start_soon(carry, channel, door.target)
         else:
             channel.close()

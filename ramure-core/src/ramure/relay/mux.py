@@ -6,6 +6,8 @@ that a slow reader holds back its own writer and nobody else.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,14 +18,57 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio.lowlevel import checkpoint
 
-from ramure.errors import MachineError
-from ramure.relay.frames import Frame, Kind, count, encode, encode_json, read_count
+from ramure.errors import LinkBroken, MachineError
+from ramure.relay.frames import (
+    MAX_PAYLOAD,
+    BadFrame,
+    Frame,
+    Kind,
+    count,
+    encode,
+    encode_json,
+    read_count,
+)
 
 WINDOW = 1 << 20
 """Bytes of one lane that may be on their way."""
 
 CHUNK = 64 << 10
 """Bytes of one frame of data, at most, so that lanes take turns."""
+
+
+MAX_CHANNELS = 4096
+"""Channels that the machine may have opened at a time."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What the daemon may tell about a channel.
+
+    Attributes:
+        started: a command's process id.
+        failed: why not: the name of an ``errno``; ``reason`` has the words.
+        exit: a command's exit code, or -N for signal N; ``expired``: its deadline killed it.
+        killed: all that was asked to be killed is dead.
+        listening: a door's path.
+    """
+
+    started: int | None = None
+    failed: str | None = None
+    reason: str = ""
+    exit: int | None = None
+    expired: bool = False
+    killed: bool = False
+    listening: str = ""
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What the daemon opens: a connection that came through a door."""
+
+    door: int
+
+
+_told = msgspec.json.Decoder(Told)
+_opened = msgspec.json.Decoder(Opened)
 
 
 class Carrier(Protocol):
@@ -75,7 +120,7 @@ class Incoming(ByteReceiveStream):
     def __init__(self, channel: Channel, lane: int) -> None:
         self._channel, self._lane = channel, lane
         self._chunks: deque[bytes] = deque()
-        self._taken = 0
+        self._size = self._taken = 0
         self._ended = self._closed = False
         self._change = Changing()
 
@@ -96,6 +141,7 @@ class Incoming(ByteReceiveStream):
         if len(data) > max_bytes:
             self._chunks.appendleft(data[max_bytes:])
             data = data[:max_bytes]
+        self._size -= len(data)
         self._credit(len(data))
         return data
 
@@ -114,10 +160,18 @@ class Incoming(ByteReceiveStream):
             self._taken = 0
 
     def feed(self, data: bytes) -> None:
-        """More has come."""
-        if not self._closed:
-            self._chunks.append(data)
-            self._change.wake()
+        """More has come.
+
+        Raises:
+            BadFrame: more than there was credit for.
+        """
+        self._size += len(data)
+        if self._closed:
+            return
+        if self._size > WINDOW:
+            raise BadFrame("more data than there was credit for")
+        self._chunks.append(data)
+        self._change.wake()
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -212,7 +266,7 @@ class Channel:
         self.id = number
         self.link = mux.link
         self.over = False
-        self.told: Callable[[dict[str, Any]], None] = lambda _: None
+        self.told: Callable[[Told], None] = lambda _: None
         self.changed: Callable[[], None] = lambda: None
         self._mux = mux
         self._incoming: dict[int, Incoming] = {}
@@ -252,17 +306,18 @@ class Channel:
 
     def receive(self, frame: Frame) -> None:
         """Take a frame from the other side."""
+        incoming, outgoing = self._incoming.get(frame.lane), self._outgoing.get(frame.lane)
         match frame.kind:
-            case Kind.DATA:
-                self.incoming(frame.lane).feed(frame.payload)
-            case Kind.END:
-                self.incoming(frame.lane).end()
-            case Kind.CREDIT:
-                self.outgoing(frame.lane).grant(read_count(frame.payload))
-            case Kind.STOP:
-                self.outgoing(frame.lane).stop()
+            case Kind.DATA if incoming:
+                incoming.feed(frame.payload)
+            case Kind.END if incoming:
+                incoming.end()
+            case Kind.CREDIT if outgoing:
+                outgoing.grant(read_count(frame.payload))
+            case Kind.STOP if outgoing:
+                outgoing.stop()
             case Kind.MESSAGE:
-                self.told(msgspec.json.decode(frame.payload))
+                self.told(_told.decode(frame.payload))
             case Kind.CLOSE:
                 self._closed()
 
@@ -287,7 +342,7 @@ class Channel:
 class Mux:
     """All channels of one link."""
 
-    def __init__(self, link: Carrier, opened: Callable[[Channel, dict[str, Any]], None]) -> None:
+    def __init__(self, link: Carrier, opened: Callable[[Channel, Opened], None]) -> None:
         self.link = link
         self._opened = opened
         self._channels: dict[int, Channel] = {}
@@ -295,10 +350,22 @@ class Mux:
         link.bind(self.receive, self.wake)
 
     def open(self, **what: Any) -> Channel:
-        """Open a channel; ``what`` says what it is to be."""
+        """Open a channel; ``what`` says what it is to be.
+
+        Raises:
+            OSError: with ``errno.E2BIG``: ``what`` is larger than any machine would take.
+            LinkBroken, MachineGone: the machine is out of reach for good.
+        """
+        if error := self.link.error:
+            if isinstance(error, LinkBroken):
+                error.outcome_unknown = False  # it was never asked for
+            raise error
+        frame = encode_json(Kind.OPEN, self._next, what)
+        if len(frame) > MAX_PAYLOAD:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         channel = self._add(self._next)
         self._next += 2
-        self.link.send(encode_json(Kind.OPEN, channel.id, what))
+        self.link.send(frame)
         return channel
 
     def _add(self, number: int) -> Channel:
@@ -316,9 +383,19 @@ class Mux:
     def receive(self, frame: Frame) -> None:
         """Take a frame. Those of channels that are over crossed our own CLOSE."""
         if frame.kind == Kind.OPEN:
-            self._opened(self._add(frame.channel), msgspec.json.decode(frame.payload))
+            self._accept(frame)
         elif channel := self._channels.get(frame.channel):
             channel.receive(frame)
+
+    def _accept(self, frame: Frame) -> None:
+        what = _opened.decode(frame.payload)
+        if frame.channel % 2 or frame.channel in self._channels:
+            raise BadFrame(f"channel {frame.channel} cannot be opened")
+        channel = self._add(frame.channel)
+        if len(self._channels) > MAX_CHANNELS:
+            channel.close()
+        else:
+            self._opened(channel, what)
 
     def wake(self) -> None:
         """The link has changed."""

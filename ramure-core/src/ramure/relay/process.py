@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from typing import Any
+from signal import SIGKILL
 
 import anyio
 
 from ramure._work import to_end
 from ramure.machine import Command, Process
-from ramure.relay.mux import Channel, Mux
+from ramure.relay.mux import Channel, Mux, Told
 from ramure.values import PtySize
 
 
@@ -32,18 +32,17 @@ class RelayedProcess(Process):
         channel.told = self._told
         channel.changed = self._changed
 
-    def _told(self, message: dict[str, Any]) -> None:
-        if "failed" in message:
-            self._failure = message["failed"], message["reason"]
+    def _told(self, told: Told) -> None:
+        if told.failed is not None:
+            self._failure = told.failed, told.reason
             self._ended.set()
-            self._started.set()
-        elif "started" in message:
-            self._started.set()
-        elif "exit" in message:
-            self._exit, self._expired = message["exit"], message["expired"]
+        if told.exit is not None:
+            self._exit, self._expired = told.exit, told.expired
             self._ended.set()
-        elif "killed" in message:
+        if told.killed:
             self._killed.set()
+        else:
+            self._started.set()
 
     def _changed(self) -> None:
         if not self._channel.link.connected:
@@ -77,7 +76,7 @@ class RelayedProcess(Process):
             await anyio.sleep_forever()  # the deadline of whoever gave it one is due as well
         if self._exit is None:
             self._check()
-            raise ProcessLookupError("it was never started")
+            return -SIGKILL  # somebody closed it while it ran
         return self._exit
 
     async def signal(self, number: int) -> None:
@@ -102,6 +101,7 @@ class RelayedProcess(Process):
                 await to_end(self.kill)
         finally:
             self._channel.close()
+            self._ended.set()
             for stream in (self.stdin, self.stdout, self.stderr):
                 await stream.aclose()
 
@@ -126,8 +126,6 @@ async def start(
         limit: bytes of each output stream beyond which the daemon throws away; its output ends
             with it then, even where children hold the pipes.
     """
-    if mux.link.error:
-        raise mux.link.error
     words = command if isinstance(command, str) else list(command)
     process = RelayedProcess(
         mux.open(

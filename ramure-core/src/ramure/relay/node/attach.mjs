@@ -39,12 +39,20 @@ function log() {
 }
 
 function carry(daemon) {
-  // process.stdout would block this process while nobody reads, the other direction too.
-  const input = new Socket({ fd: 0, readable: true, writable: false });
-  const output = new Socket({ fd: 1, readable: false, writable: true });
+  const input = stream(0) ?? process.stdin;
+  const output = stream(1) ?? process.stdout;
   const leave = () => process.exit(0);
   for (const stream of [daemon, input, output]) stream.on("error", leave).on("close", leave);
   input.on("end", leave);
   input.pipe(daemon);
   daemon.pipe(output);
+}
+
+/** What process.stdout would be, but it would block the other direction, too, while nobody reads. */
+function stream(fd) {
+  try {
+    return new Socket({ fd, readable: fd === 0, writable: fd !== 0 });
+  } catch {
+    return null; // neither a pipe nor a socket
+  }
 }

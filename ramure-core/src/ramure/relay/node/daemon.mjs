@@ -16,12 +16,13 @@ export const SOCKET = "relay.sock"; // in the folder it works in: any path is sh
  */
 export function serve(lease, heartbeat) {
   const folder = process.cwd();
-  let timer = setTimeout(end, lease * 1000);
+  const timer = setTimeout(() => held || end(), lease * 1000);
+  let held = false; // by a connection whose being there is enough
   let ending = false;
 
-  function renew(running) {
-    clearTimeout(timer);
-    if (running) timer = setTimeout(end, lease * 1000);
+  function hold(yes) {
+    held = yes;
+    timer.refresh();
   }
 
   async function end() {
@@ -38,9 +39,9 @@ export function serve(lease, heartbeat) {
   const link = new Link({
     receive: (frame) => mux.receive(frame),
     room: () => mux.room(),
-    attached: () => renew(heartbeat),
-    heard: () => heartbeat && renew(true),
-    detached: () => renew(true),
+    attached: () => hold(!heartbeat),
+    heard: () => timer.refresh(),
+    detached: () => hold(false),
     bye: end,
   });
   const mux = new Mux(link, (channel, what) => {

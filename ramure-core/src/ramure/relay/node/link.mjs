@@ -58,6 +58,7 @@ export class Link {
 
   #take(socket, frame) {
     if (frame.kind === Kind.HELLO) return this.#resume(socket, JSON.parse(frame.payload));
+    if (frame.kind === Kind.PING) return this.#pinged(socket);
     if (socket !== this.#socket) return; // a newer connection took its place
     this.on.heard();
     if (frame.kind >= Kind.OPEN) {
@@ -65,8 +66,13 @@ export class Link {
       this.#owe(frame.payload.length);
       this.on.receive(frame);
     } else if (frame.kind === Kind.ACK) this.#acknowledge(readCount(frame.payload));
-    else if (frame.kind === Kind.PING) socket.write(encode(Kind.PONG));
     else if (frame.kind === Kind.BYE) this.on.bye();
+  }
+
+  /** A sign of life counts on any connection: a thread of the program may have one of its own. */
+  #pinged(socket) {
+    this.on.heard();
+    if (!socket.writableNeedDrain) socket.write(encode(Kind.PONG));
   }
 
   #resume(socket, hello) {

@@ -60,6 +60,7 @@ export class Channel {
   #outgoing = new Map();
   onmessage = () => {};
   onclose = () => {};
+  #over = false;
 
   constructor(mux, id) {
     this.#mux = mux;
@@ -81,16 +82,17 @@ export class Channel {
   }
 
   send(kind, lane, payload) {
-    this.#mux.send(encode(kind, this.id, lane, payload));
+    if (!this.#over) this.#mux.send(encode(kind, this.id, lane, payload));
   }
 
   message(value) {
-    this.#mux.send(encodeJson(Kind.MESSAGE, this.id, value));
+    if (!this.#over) this.#mux.send(encodeJson(Kind.MESSAGE, this.id, value));
   }
 
   /** Tell the other side that this channel is over, and forget it. */
   close() {
     this.send(Kind.CLOSE, 0);
+    this.#over = true;
     this.#mux.forget(this);
   }
 
@@ -101,6 +103,7 @@ export class Channel {
     else if (kind === Kind.STOP) this.outgoing(lane).stop();
     else if (kind === Kind.MESSAGE) this.onmessage(JSON.parse(payload));
     else if (kind === Kind.CLOSE) {
+      this.#over = true;
       this.#mux.forget(this);
       this.onclose();
     }

@@ -26,29 +26,39 @@ function name() {
 
 /** Three pipes: `theirs` are descriptors for a child, to be closed after its start. */
 export function stdio() {
-  const [input, output, errors] = [toChild(), fromChild(), fromChild()];
-  const all = [input, output, errors];
-  return {
-    theirs: all.map((pipe) => pipe.theirs),
-    ours: all.map((pipe) => pipe.ours),
-    release: () => all.forEach((pipe) => closeSync(pipe.theirs)),
-  };
+  const opened = [];
+  const open = (path, flags) => opened[opened.push(openSync(path, flags)) - 1];
+  try {
+    const all = [toChild(open), fromChild(open), fromChild(open)];
+    const theirs = all.map((pipe) => pipe.theirs);
+    const ours = all.map((pipe, lane) => end(pipe.ours, lane === 0));
+    return { theirs, ours, release: () => theirs.forEach((fd) => closeSync(fd)) };
+  } catch (error) {
+    opened.forEach((fd) => closeSync(fd)); // too many open files, say
+    throw error;
+  }
 }
 
-function toChild() {
+// The end that opens first must not wait for the other.
+
+function toChild(open) {
   const path = name();
-  const reader = openSync(path, O_RDONLY | O_NONBLOCK); // lets the others open without waiting
-  const fd = openSync(path, O_WRONLY | O_NONBLOCK);
-  const theirs = openSync(path, O_RDONLY);
+  const reader = openSync(path, O_RDONLY | O_NONBLOCK);
+  const ours = open(path, O_WRONLY | O_NONBLOCK);
+  const theirs = open(path, O_RDONLY);
   closeSync(reader);
   unlinkSync(path);
-  return { theirs, ours: new Socket({ fd, readable: false, writable: true }) };
+  return { theirs, ours };
 }
 
-function fromChild() {
+function fromChild(open) {
   const path = name();
-  const fd = openSync(path, O_RDONLY | O_NONBLOCK);
-  const theirs = openSync(path, O_WRONLY);
+  const ours = open(path, O_RDONLY | O_NONBLOCK);
+  const theirs = open(path, O_WRONLY);
   unlinkSync(path);
-  return { theirs, ours: new Socket({ fd, readable: true, writable: false }) };
+  return { theirs, ours };
+}
+
+function end(fd, writable) {
+  return new Socket({ fd, readable: !writable, writable });
 }

@@ -10,6 +10,7 @@ import { MARKS, kill, killTree } from "./tree.mjs";
 
 const QUIET = 100; // ms without output after which nothing more is awaited of a command that ended
 const GRACE = 1000; // ms after which it is not awaited in any case
+const FOREVER = 2e6; // seconds, about: timers take no more
 
 /** A mark in the environment of everything that this daemon ever starts. */
 export const MARK = newMark();
@@ -84,7 +85,8 @@ class Command {
     this.#channel.outgoing(2).from(errors, limit);
     this.#streams = pipes.ours;
     this.#bounded = limit !== null;
-    if (timeout) this.#deadline = setTimeout(() => this.#expire(), timeout * 1000);
+    if (timeout && timeout < FOREVER)
+      this.#deadline = setTimeout(() => this.#expire(), timeout * 1000);
   }
 
   #failed(error) {
