@@ -759,7 +759,7 @@ async def test_pi_plays_a_script_to_its_end(pi, api, tmp_path):
         ],
         lambda request: [
             Text(" and ".join(f"{r.name}: {r.text.strip()}" for r in request.results)),
-            Usage(1_000_000, 500_000, 100_000),
+            Usage(10_000, 5_000, 1_000),
         ],
     ]
     async with ScriptedModel(script) as model:
@@ -773,8 +773,8 @@ async def test_pi_plays_a_script_to_its_end(pi, api, tmp_path):
     assert said(spoken[0]) == "Let me see."
     assert said(spoken[1]) == "bash: from 42 and read: a haiku"
     usage = spoken[1]["usage"]
-    assert (usage["input"], usage["output"], usage["cacheRead"]) == (1_000_000, 500_000, 100_000)
-    assert usage["cost"]["total"] == pytest.approx(1.0 + 1.0 + 0.01)
+    assert (usage["input"], usage["output"], usage["cacheRead"]) == (10_000, 5_000, 1_000)
+    assert usage["cost"]["total"] == pytest.approx(0.01 + 0.01 + 0.0001)
 
 
 @real_pi
