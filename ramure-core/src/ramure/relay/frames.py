@@ -70,7 +70,7 @@ class Decoder:
     """Splits what arrives into frames."""
 
     def __init__(self) -> None:
-        self._rest = bytearray()
+        self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Give the frames that ``data`` completes.
@@ -78,17 +78,15 @@ class Decoder:
         Raises:
             BadFrame: one is larger than any may be.
         """
-        self._rest += data
-        start, end = 0, len(self._rest)
-        try:
-            while end - start >= HEADER.size:
-                size, kind, lane, channel = HEADER.unpack_from(self._rest, start)
-                if size > MAX_PAYLOAD:
-                    raise BadFrame(f"a frame of {size} bytes")
-                body = start + HEADER.size
-                if end - body < size:
-                    break
-                start = body + size
-                yield Frame(kind, lane, channel, bytes(self._rest[body:start]))
-        finally:
-            del self._rest[:start]
+        data = self._rest + data if self._rest else data
+        start, end = 0, len(data)
+        while end - start >= HEADER.size:
+            size, kind, lane, channel = HEADER.unpack_from(data, start)
+            if size > MAX_PAYLOAD:
+                raise BadFrame(f"a frame of {size} bytes")
+            body = start + HEADER.size
+            if end - body < size:
+                break
+            start = body + size
+            yield Frame(kind, lane, channel, data[body:start])
+        self._rest = data[start:]
