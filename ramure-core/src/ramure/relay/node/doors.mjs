@@ -19,7 +19,7 @@ export function open(channel, mux) {
     socket.on("close", () => sockets.delete(socket));
     carry(socket, mux.open({ door: channel.id }));
   });
-  server.on("error", (error) => channel.message({ failed: error.code, reason: error.message }));
+  server.on("error", (/** @type {NodeJS.ErrnoException} */ error) => channel.message({ failed: error.code, reason: error.message }));
   server.listen({ path, backlog: 1024 }, () => {
     chmodSync(path, 0o600); // the folder keeps others out already
     channel.message({ listening: path });

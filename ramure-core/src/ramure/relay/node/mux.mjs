@@ -58,7 +58,7 @@ export class Channel {
   #mux;
   #incoming = new Map();
   #outgoing = new Map();
-  onmessage = () => {};
+  onmessage = (_message) => {};
   onclose = () => {};
   #over = false;
 
