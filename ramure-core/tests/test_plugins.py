@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 import ramure
-from ramure.errors import PluginError
+from ramure.errors import MissingPlugin, NotRegistered, PluginError
 from ramure.events import Event
 from ramure.hookspecs import (
     CONTRACT,
@@ -22,7 +22,7 @@ from ramure.hookspecs import (
     TransportInfo,
     hookimpl,
 )
-from ramure.plugins import MissingPlugin, NotRegistered, Plugins, resolve
+from ramure.plugins import Plugins, resolve
 from ramure.plugins.discovery import Source
 
 HANGS = 60
@@ -204,7 +204,7 @@ def test_a_known_plugin_that_is_not_installed():
         (
             lambda p: p.transport("directly"),
             (
-                "there is no transport 'directly' (installed: direct, websocket);"
+                "there is no transport 'directly' (installed: direct, relay, websocket);"
                 " did you mean 'direct'?"
             ),
         ),

@@ -95,7 +95,7 @@ class Interruption:
 
     def __init__(self, grace: float = 10.0) -> None:
         self._grace = grace
-        self._hard = anyio.CancelScope()
+        self._hard: anyio.CancelScope | None = None
         self._task: asyncio.Task[Any] | None = None
         self.requested = False
 
@@ -104,7 +104,7 @@ class Interruption:
         if self.requested:
             return
         self.requested = True
-        if self._task is not None:
+        if self._task is not None and self._hard is not None:
             self._task.cancel()
             self._hard.deadline = asyncio.get_running_loop().time() + self._grace
 
@@ -119,13 +119,14 @@ class Interruption:
             raise Interrupted
         self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
-            with self._hard:
+            # Made here: where calls arrive, outside any task, anyio knows no event loop.
+            with anyio.CancelScope() as self._hard:
                 return await work()
         except CancelledError:
             if not self.requested:
                 raise
         finally:
-            self._task = None
+            self._task = self._hard = None
             if self.requested:
                 task.uncancel()
         raise Interrupted

@@ -7,6 +7,8 @@
     │   ├── InvalidName             a name that cannot be used, or is taken
     │   ├── InvalidTool             a function that cannot become a tool or an endpoint
     │   └── PluginError             a plugin is missing, broken, or clashes with another
+    │       └── NotRegistered       no installed plugin claims the name
+    │           └── MissingPlugin   a known one that is not installed (also an ImportError)
     ├── ProcessError                a process ended without a result
     │   ├── ProcessFailed           it called ``fail(reason)``
     │   ├── ProcessTimeout          its ``timeout=`` ran out
@@ -73,6 +75,14 @@ class InvalidTool(UsageError):
 
 class PluginError(UsageError):
     """A plugin is missing, cannot be loaded, or claims a name that another has."""
+
+
+class NotRegistered(PluginError):
+    """No installed plugin claims the name."""
+
+
+class MissingPlugin(NotRegistered, ImportError):
+    """A plugin that is known but not installed; the message says how to install it."""
 
 
 class ProcessError(RamureError):

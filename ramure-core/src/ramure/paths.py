@@ -38,12 +38,13 @@ def tools() -> Path:
 
 
 def make_private(folder: Path) -> Path:
-    """Make ``folder`` (and its parents), owner-only, and give it back.
+    """Make ``folder`` and those above it, owner-only, and give it back.
 
     Raises:
         PermissionError: it belongs to somebody else, or others can write to it.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
     status = folder.stat(follow_symlinks=False)
     if status.st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user")

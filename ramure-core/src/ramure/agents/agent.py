@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class _Delivery:
     """A message on its way: held by the bridge once ``queued``, with the model once ``taken``."""
 
     message: protocol.Deliver
-    queued: anyio.Event = field(default_factory=anyio.Event)
+    queued: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Agent:
@@ -104,7 +105,7 @@ class Agent:
             runtime=runtime,
             observer=self,
         )
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
         self._deliveries: dict[str, _Delivery] = {}
         self._message_ids = count(1)
         self._ask_ids = count(1)
@@ -346,7 +347,7 @@ class Agent:
 
     def _change(self) -> None:
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def _next_change(self) -> None:
         await self._changed.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable
@@ -78,7 +79,7 @@ class Lifecycle:
         self._runtime = runtime
         self._observer = observer
         self._ready: Ready | None = None
-        self._reported = anyio.Event()
+        self._reported = asyncio.Event()
         self._unlinked_since: float | None = None
         self._losses: list[float] = []
         self._stopping = False
@@ -112,7 +113,7 @@ class Lifecycle:
             AgentStartFailed: it never came up; everything it had started is gone again.
         """
         self.incarnation += 1
-        self._ready, self._reported = None, anyio.Event()
+        self._ready, self._reported = None, asyncio.Event()
         spec = await self._spec()
         life = await complete(self._runtime.tasks, lambda: self._launch(spec), undo=self._end)
         try:

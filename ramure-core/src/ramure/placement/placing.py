@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ramure.errors import PlacementError
+from ramure.errors import NotRegistered, PlacementError
 from ramure.machine import Image
 from ramure.placement.hosts import HostLike, HostText, read_host
 from ramure.placement.occupancy import Limits, occupancy
-from ramure.plugins import NotRegistered, Plugins, missing
+from ramure.plugins import Plugins, missing
 from ramure.values import Host
 
 DEFAULT = "local"

@@ -9,12 +9,9 @@ builtin.py     what core brings, registered through the same hooks as everybody'
 """
 
 from ramure.plugins.manager import Plugins, resolve
-from ramure.plugins.missing import MissingPlugin, NotRegistered
 from ramure.plugins.report import PluginDescription, PluginProblem
 
 __all__ = [
-    "MissingPlugin",
-    "NotRegistered",
     "PluginDescription",
     "PluginProblem",
     "Plugins",

@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
-from ramure.errors import PluginError
+from ramure.errors import MissingPlugin, PluginError
 from ramure.plugins import missing
 from ramure.plugins.registry import Registry
 from ramure.plugins.report import PluginDescription, PluginProblem
@@ -114,7 +114,7 @@ class Plugins:
             image: type = resolve(found)
             return image
         if backend := missing.backend_of_image(name):
-            raise missing.MissingPlugin(f"{name} is not installed: {missing.cure(backend)}")
+            raise MissingPlugin(f"{name} is not installed: {missing.cure(backend)}")
         raise AttributeError(f"no installed plugin has an image class {name!r}")
 
     # --- calling

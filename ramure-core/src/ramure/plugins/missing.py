@@ -5,18 +5,8 @@ The only place in core that knows their names; nothing depends on it but words.
 
 from __future__ import annotations
 
-from ramure.errors import PluginError
-
 BACKENDS = frozenset({"docker", "ssh", "modal"})
 """Names of backends that ``pip install 'ramure[name]'`` brings."""
-
-
-class NotRegistered(PluginError):
-    """No installed plugin claims the name."""
-
-
-class MissingPlugin(NotRegistered, ImportError):
-    """A plugin that is known but not installed; the message says how to install it."""
 
 
 def cure(backend: str) -> str:

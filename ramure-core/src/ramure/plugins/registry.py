@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Generic, Protocol, TypeVar
 
-from ramure.errors import PluginError
+from ramure.errors import MissingPlugin, NotRegistered, PluginError
 from ramure.plugins import missing
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -73,16 +73,14 @@ class Registry(Generic[T]):
         owners = " and ".join(title for title, _ in self._claims[name])
         return f"the {self.kind} {name!r} is claimed by {owners}"
 
-    def _unknown(self, name: str) -> missing.NotRegistered:
+    def _unknown(self, name: str) -> NotRegistered:
         installed = f"installed: {', '.join(sorted(self._claims)) or 'none'}"
         if self.kind == "backend" and (cure := missing.cure(name)):
-            return missing.MissingPlugin(
-                f"the backend {name!r} is not installed: {cure} ({installed})"
-            )
+            return MissingPlugin(f"the backend {name!r} is not installed: {cure} ({installed})")
         names = {*self._claims, *(missing.BACKENDS if self.kind == "backend" else ())}
         near = get_close_matches(name, names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        return missing.NotRegistered(f"there is no {self.kind} {name!r} ({installed}){hint}")
+        return NotRegistered(f"there is no {self.kind} {name!r} ({installed}){hint}")
 
 
 def _good(name: object) -> bool:

@@ -29,6 +29,7 @@ from ramure.cancellation import Interrupted, Interruption, Job, finish, outlast
 from ramure.errors import (
     AgentIdle,
     InvalidName,
+    NotInProcess,
     ProcessCancelled,
     ProcessFailed,
     ProcessTimeout,
@@ -147,7 +148,7 @@ class Process:
         self.settled = anyio.Event()
         """Set once the body waits or has ended: what it sets up first is there by then."""
         self._children_made = 0
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
         self._verdict: Verdict | None = None
         self._failure: BaseException | None = None
         self._cancelled = False
@@ -158,10 +159,11 @@ class Process:
         self._open = True
         self._body = Interruption()
         self._handlers: set[Interruption] = set()
-        self._handlers_done = anyio.Event()
+        self._handlers_done = asyncio.Event()
         self._names: set[str] = set()
         self._creations: set[Job[Any]] = set()
         self._tasks: TaskGroup | None = None
+        self._handler_tasks: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
         return f"<Process {self.id} {self.name!r}: {self.status}>"
@@ -183,26 +185,30 @@ class Process:
         self.events.emit(type, data, source=source)
 
     def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
-        """Run a handler as a task of this process, in a copy of ``context``."""
+        """Run a handler as a task of this process, in a copy of ``context``.
+
+        Called where messages arrive, outside any task: asyncio's own group works there.
+        """
+        if self._handler_tasks is None:
+            raise NotInProcess(f"the process {self.name!r} is not running")
         handling = Interruption()
         self._handlers.add(handling)
         self._stir(+1)
-
-        async def handle() -> None:
-            try:
-                await handling.run(work)
-            except Interrupted:
-                pass
-            except Exception as error:  # noqa: BLE001 nothing may break the group of the process
-                self.crash(error)
-            finally:
-                self._handlers.discard(handling)
-                self._stir(-1)
-                if not self._handlers:
-                    self._handlers_done.set()
-
-        context.run(self._group.start_soon, handle)
+        self._handler_tasks.create_task(self._handle(handling, work), context=context.copy())
         return handling
+
+    async def _handle(self, handling: Interruption, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await handling.run(work)
+        except Interrupted:
+            pass
+        except Exception as error:  # noqa: BLE001 nothing may break the group of the process
+            self.crash(error)
+        finally:
+            self._handlers.discard(handling)
+            self._stir(-1)
+            if not self._handlers:
+                self._handlers_done.set()
 
     def crash(self, error: BaseException) -> None:
         """Fail: ``wait()`` raises the error; a body that does something else is cancelled."""
@@ -267,7 +273,7 @@ class Process:
     def changed(self) -> None:
         """Wake whoever waits for a change of this process."""
         self._changed.set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     async def next_change(self) -> None:
         """Wait until something about this process changes."""
@@ -297,14 +303,17 @@ class Process:
         self.emit("started", {"name": self.name})
         outcome = Outcome("cancelled")
         try:
-            async with anyio.create_task_group() as self._tasks:
+            async with (
+                asyncio.TaskGroup() as self._handler_tasks,
+                anyio.create_task_group() as self._tasks,
+            ):
                 outcome = await self._run_body(body)
                 self.status = "stopping"
                 self.settled.set()
                 with anyio.CancelScope(shield=True):
                     await self._clean_up()
         finally:
-            self._tasks = None
+            self._tasks = self._handler_tasks = None
             self._tell(outcome)
 
     async def _run_body(self, body: Callable[[], Awaitable[Any]]) -> Outcome:
@@ -362,7 +371,7 @@ class Process:
     async def _end_handlers(self) -> None:
         with anyio.move_on_after(HANDLER_GRACE):
             while self._handlers:
-                self._handlers_done = anyio.Event()
+                self._handlers_done = asyncio.Event()
                 await self._handlers_done.wait()
         for handling in list(self._handlers):
             handling.cancel()

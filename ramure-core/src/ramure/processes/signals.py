@@ -1,9 +1,9 @@
 """What a program does when it is told to end from outside while it has live runs.
 
 SIGTERM and SIGHUP would end Python at once and leave the cleaning to the keepers. Instead they
-cancel the root processes, and take their usual effect when these have cleaned up; a second one does
-so at once. Ctrl-C is asyncio's (``asyncio.run`` cancels the program, which cleans up; a second one stops
-the event loop), but a third one always ends the program: its keepers do the rest.
+cancel the root processes, and take their usual effect when these have cleaned up; a second one
+does so at once. Ctrl-C is asyncio's (``asyncio.run`` cancels the program, which cleans up; a
+second one stops the event loop), but a third one always ends the program: its keepers do the rest.
 
 Signals that the program handles or ignores by itself are left alone, and so are all where Python
 does not run in its main thread, which alone can handle them.

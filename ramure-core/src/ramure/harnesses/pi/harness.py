@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import anyio
 
+from ramure import paths
 from ramure.errors import AgentStartFailed, LinkBroken, MachineError, MachineGone
 from ramure.harness import Harness, Session
 from ramure.harnesses.pi import launch, remote, toolset
@@ -128,7 +129,9 @@ class PiSession(Session):
         """Put everything in place and start pi; leave nothing where that fails."""
         spec = self._spec
         command = launch.command(spec, self._tools, self._bridge)
-        script = launch.prepare(spec, self._tools, address, keep=self._machine.here)
+        script = launch.prepare(
+            spec, self._tools, address, cache=self._cache(), keep=self._machine.here
+        )
         done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=30)
         if not done.ok:
             raise AgentStartFailed(f"{spec.state_dir} could not be prepared: {done.stderr.strip()}")
@@ -141,6 +144,9 @@ class PiSession(Session):
             with anyio.CancelScope(shield=True):
                 await self.stop()
             raise
+
+    def _cache(self) -> str:
+        return str(paths.tools() / "cache" if self._machine.here else self._spec.state_dir)
 
     async def wait(self) -> Ending:
         """See ``Session.wait``."""

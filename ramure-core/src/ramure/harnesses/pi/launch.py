@@ -43,13 +43,14 @@ def mark(spec: AgentSpec) -> str:
     return f"{spec.run}/{spec.address}/{spec.incarnation}"
 
 
-def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, keep: bool) -> str:
+def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: bool) -> str:
     """The script, to be read by ``sh -s``, that puts everything into the state folder.
 
     Args:
         spec: the agent.
         tools: where pi is on the machine.
         address: the route's, as the bridge dials it.
+        cache: a folder for what pi compiles at its start, kept between runs where it can be.
         keep: end pi, too, when this program has ended and pi hangs; only on this computer.
 
     Raises:
@@ -68,6 +69,7 @@ def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, keep: bool) -> str
         **spec.env,
         "RAMURE_BRIDGE": f"{spec.state_dir}/bridge.json",
         "WORK": spec.cwd,
+        "CACHE": cache,
         "KEEP": own_identity() if keep else "",
         # The bridge comes first, where it still can.
         "LEASE": str(int(spec.lease) + 5),

@@ -20,10 +20,20 @@ export default function ramure(pi: ExtensionAPI): void {
 }
 
 function make(): Bridge | undefined {
+	restoreTemporaryFolder();
 	const path = process.env.RAMURE_BRIDGE;
 	delete process.env.RAMURE_BRIDGE;
 	if (!path) return undefined;
 	const settings = JSON.parse(readFileSync(path, "utf8")) as Settings;
 	rmSync(path);
 	return new Bridge(settings);
+}
+
+/** What pi starts gets the temporary folder that it would have without ramure. */
+function restoreTemporaryFolder(): void {
+	const folder = process.env.RAMURE_TMPDIR;
+	if (folder === undefined) return;
+	delete process.env.RAMURE_TMPDIR;
+	if (folder) process.env.TMPDIR = folder;
+	else delete process.env.TMPDIR;
 }

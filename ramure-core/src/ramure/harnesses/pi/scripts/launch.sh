@@ -10,7 +10,11 @@ if [ -n "$KEEP" ]; then
 fi
 state=$PWD
 work=$WORK
-unset TMUX TMUX_PANE KEEP LEASE WORK
+# Node and jiti keep what they compile in the temporary folder: not in the person's, at least. The
+# bridge puts the variable back before pi does anything else.
+export RAMURE_TMPDIR="${TMPDIR-}" TMPDIR="$CACHE"
+mkdir -p "$TMPDIR"
+unset TMUX TMUX_PANE KEEP LEASE WORK CACHE
 if cd "$work"; then
   "$@" 9>&-
   code=$?
