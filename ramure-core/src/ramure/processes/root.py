@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import anyio
@@ -55,7 +53,7 @@ class Root:
         async with anyio.create_task_group() as tasks:
             # Nothing is raised inside the group: it would leave wrapped in an ExceptionGroup.
             try:
-                with _asyncio_everywhere(), ending_signals(self._end):
+                with ending_signals(self._end):
                     await self._run(tasks)
             except BaseException as raised:  # noqa: BLE001 raised again below, unwrapped
                 error = raised
@@ -105,21 +103,3 @@ def _require_asyncio() -> None:
         raise UsageError(
             "ramure needs asyncio's event loop: start the program with asyncio.run(...)"
         ) from None
-
-
-@contextmanager
-def _asyncio_everywhere() -> Iterator[None]:
-    """Let anyio know in the callbacks of connections, too, which event loop it is on.
-
-    Where sniffio is installed anyio asks it, and by itself that knows asyncio only inside tasks.
-    What a run starts inherits this context.
-    """
-    sniffio = sys.modules.get("sniffio")
-    if sniffio is None:
-        yield
-        return
-    token = sniffio.current_async_library_cvar.set("asyncio")
-    try:
-        yield
-    finally:
-        sniffio.current_async_library_cvar.reset(token)
