@@ -12,7 +12,7 @@ npm_projects := $(patsubst %/package.json,%,$(wildcard ramure-*/*/package.json))
 npm_ci := npm_config_cache="$(CURDIR)/.tools/cache/npm" npm ci --silent --ignore-scripts --no-audit --no-fund \
   --no-progress --no-update-notifier --prefix
 
-all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp $(npm_projects:%=%/node_modules/.stamp)
+all: .venv/.stamp .tools/peer/.stamp .tools/pi22/.stamp .tools/pi20/.stamp $(npm_projects:%=%/node_modules/.stamp)
 
 .tools/uv/.stamp: constraints/uv.txt
 	@echo "setting up: uv"
@@ -28,6 +28,14 @@ all: .venv/.stamp .tools/pi22/.stamp .tools/pi20/.stamp $(npm_projects:%=%/node_
 	[ -x .venv/bin/python ] || scripts/uv venv --quiet --python "$$python" .venv
 	scripts/uv pip install --quiet --python .venv --require-hashes --no-deps --requirement constraints/locked.txt
 	scripts/uv pip install --quiet --python .venv --no-deps --no-build-isolation $(packages:%=--editable ./%)
+	touch $@
+
+# ramure 0.0.3, which the benchmarks run beside ours; of the same Python.
+.tools/peer/.stamp: .tools/uv/.stamp constraints/peer.txt
+	@echo "setting up: ramure 0.0.3"
+	python=$$(scripts/find-python)
+	[ -x .tools/peer/bin/python ] || scripts/uv venv --quiet --python "$$python" .tools/peer
+	scripts/uv pip install --quiet --python .tools/peer --require-hashes --no-deps --requirement constraints/peer.txt
 	touch $@
 
 .tools/%/.stamp: scripts/%/package-lock.json

@@ -1,0 +1,12 @@
+"""Tool calls of 1, 100 and 1000 agents at once, and how agents are made and ended."""
+
+from compare import compare, contenders, options
+
+CROWDS = {1: 2000, 100: 60, 1000: 8}
+"""Agents, and how often each calls."""
+
+
+if __name__ == "__main__":
+    given = options()
+    for agents, calls in ({1: 20, 7: 5} if given.quick else CROWDS).items():
+        compare(f"tool calls of {agents}", contenders("calls", agents, calls), given.rounds)

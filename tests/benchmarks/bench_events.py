@@ -1,0 +1,8 @@
+"""Events that go to a log, and are read again."""
+
+from compare import compare, contenders, options
+
+if __name__ == "__main__":
+    given = options()
+    events = 100 if given.quick else 20_000
+    compare("events", contenders("events", events), given.rounds)

@@ -1,0 +1,54 @@
+"""What is waited for before anything happens: imports, and the command line's first word."""
+
+import time
+from pathlib import Path
+
+from compare import FORMER, OURS, compare, options, run
+
+TRIES = 3
+"""The least disturbed of so many counts."""
+
+
+def program(python: Path, statement: str) -> list[object]:
+    return [python, "-c", statement]
+
+
+def commands(python: Path) -> dict[str, list[object]]:
+    """What a user of ramure starts, in the environment of this Python."""
+    command = python.with_name("ramure")
+    return {
+        "import ramure": program(python, "import ramure"),
+        "from ramure import agent_process": program(python, "from ramure import agent_process"),
+        "ramure --help": [command, "--help"],
+        "ramure ls": [command, "ls"],
+    }
+
+
+def bare() -> dict[str, list[object]]:
+    """What they stand on."""
+    return {
+        "import ramure": program(OURS, "import asyncio"),
+        "from ramure import agent_process": program(OURS, "import asyncio"),
+        "ramure --help": program(OURS, "import typer"),
+        "ramure ls": program(OURS, "import asyncio"),
+    }
+
+
+def measure(commands: dict[str, list[object]]) -> dict[str, float]:
+    return {what: min(timed(command) for _ in range(TRIES)) for what, command in commands.items()}
+
+
+def timed(command: list[object]) -> float:
+    start = time.perf_counter()
+    run(*command)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    given = options()
+    measures = {
+        "ramure": lambda: measure(commands(OURS)),
+        "0.0.3": lambda: measure(commands(FORMER)),
+        "bare": lambda: measure(bare()),
+    }
+    compare("start", measures, given.rounds)

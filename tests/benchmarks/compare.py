@@ -1,0 +1,100 @@
+"""Contenders measured in turn, A B C A B C …, and the table of how they compare.
+
+Each bench gives its contenders as functions that measure once: ``{what: seconds}``. What disturbs a
+computer disturbs the neighbours in time about alike, so that the ratio within one round says more
+than any milliseconds.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+OURS = Path(sys.executable)
+FORMER = Path(os.environ.get("RAMURE_BENCH_PEER", ROOT / ".tools/peer/bin/python"))
+"""The Python in whose environment ramure 0.0.3 is."""
+
+ROUNDS = 5
+LIMIT = 600
+"""Seconds that one measurement may take; it means "hangs"."""
+
+Measure = Callable[[], Mapping[str, float]]
+
+
+def options() -> argparse.Namespace:
+    """What a bench is told."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true", help="only see that it works")
+    given = parser.parse_args()
+    if given.quick:
+        given.rounds = 1
+    return given
+
+
+def run(*command: object) -> str:
+    """Run a command in a home of its own; give what it printed."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as home:
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+            cwd=home,
+            env={**os.environ, "HOME": home, "RAMURE_HOME": f"{home}/.ramure"},
+        )
+    if done.returncode != 0:
+        raise SystemExit(f"{command} ended with {done.returncode}:\n{done.stderr[-5000:]}")
+    return done.stdout
+
+
+def contenders(subject: str, *arguments: object) -> dict[str, Measure]:
+    """The three scripts of one subject: this project's, 0.0.3's, and one without either."""
+
+    def script(name: str, python: Path) -> Measure:
+        path = HERE / "contenders" / f"{subject}_{name}.py"
+        return lambda: json.loads(run(python, path, *arguments))
+
+    found = {"ramure": script("ramure", OURS), "0.0.3": script("former", FORMER)}
+    return {**found, "bare": script("bare", OURS)}
+
+
+def compare(title: str, measures: Mapping[str, Measure], rounds: int) -> None:
+    """Measure in turn and print the table."""
+    if not FORMER.exists():
+        measures = {name: measure for name, measure in measures.items() if name != "0.0.3"}
+        print("ramure 0.0.3 is not installed: run make setup", file=sys.stderr)
+    taken: dict[str, list[Mapping[str, float]]] = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            taken[name].append(measure())
+    ours, *others = taken
+    header = [title, ours, *(f"beside {name}" for name in others)]
+    print(f"{header[0]:<34}{header[1]:>10}  " + "".join(f"{name:<22}" for name in header[2:]))
+    for what in taken[ours][0]:
+        times = [measured[what] for measured in taken[ours]]
+        beside = (_ratio(times, [m[what] for m in taken[o] if what in m]) for o in others)
+        print(f"{what:<34}{_time(median(times)):>10}  " + "".join(f"{r:<22}" for r in beside))
+    print(flush=True)
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """How much longer we take, as the median of the rounds, the least and the most."""
+    if not theirs:
+        return "-"
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def _time(seconds: float) -> str:
+    unit, factor = ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
+    return f"{seconds * factor:.3g} {unit}" if seconds < 1 else f"{seconds:.2f} s"

@@ -1,0 +1,20 @@
+"""The benchmarks still run; what they measure is nobody's business here."""
+
+import os
+import sys
+
+import pytest
+
+from checkout import ROOT, run
+
+BENCHES = sorted((ROOT / "tests/benchmarks").glob("bench_*.py"))
+
+
+@pytest.mark.parametrize("bench", BENCHES, ids=lambda path: path.stem)
+def test_it_runs_beside_the_former_release(bench, tmp_path):
+    if not (ROOT / ".tools/peer/bin/python").exists():
+        instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        instead("ramure 0.0.3 is not at hand: run make setup")
+    printed = run(sys.executable, bench, "--quick", cwd=tmp_path)
+    assert "beside 0.0.3" in printed
+    assert "beside bare" in printed
