@@ -5,7 +5,7 @@ import signal
 
 AGENT = {
     *("name", "address", "machine", "status", "idle_seconds", "model", "incarnation"),
-    *("connected", "tokens", "cost", "connections", "session"),
+    *("pid", "connected", "tokens", "cost", "connections", "session"),
 }
 RUN = {"id", "name", "status", "started", "pid", "host", "logs", "agents", "version"}
 

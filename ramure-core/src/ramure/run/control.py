@@ -61,7 +61,7 @@ class Control:
             async with anyio.create_task_group() as tasks:
 
                 def welcome(reader: StreamReader, writer: StreamWriter) -> None:
-                    tasks.start_soon(self._talk, Connection(reader, writer, methods))
+                    tasks.start_soon(self._talk, reader, writer, methods)
 
                 # Of asyncio, not of anyio: with 4.16 a client that leaves just as the run ends
                 # makes a unix stream of anyio's write a traceback to the program's terminal.
@@ -71,7 +71,11 @@ class Control:
                 finally:
                     server.close()
 
-    async def _talk(self, connection: Connection) -> None:
+    async def _talk(
+        self, reader: StreamReader, writer: StreamWriter, methods: Mapping[str, Method]
+    ) -> None:
+        # Made here: in the callback above, outside any task, anyio may know no event loop.
+        connection = Connection(reader, writer, methods)
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:
