@@ -22,6 +22,7 @@ class PlainMachine(Machine):
     Attributes:
         attaches: the relay's attaches, the live one last.
         broken: no attach can be opened.
+        user: as whom everything runs.
         wrap: what each attach is wrapped in.
     """
 
@@ -31,11 +32,13 @@ class PlainMachine(Machine):
         self.local = local
         self.name, self.ref = local.name, local.ref
         self.workdir, self.state_dir = local.workdir, local.state_dir
+        self.user = None
         self.attaches = []
         self.broken = False
         self.wrap = lambda process: process
 
     async def open_process(self, command, *, cwd=None, env=None, user=None, pty=None):
+        user = user or self.user
         if "attach" not in command:
             return await self.local.open_process(command, cwd=cwd, env=env, user=user, pty=pty)
         if self.broken:

@@ -1,9 +1,12 @@
 """The machine contract through a relay, with a good link and with one that breaks all the time."""
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
+from ramure.relay import RelayedMachine
 from ramure.testing.machines import MachineContract
 
 ROOT = os.getuid() == 0
@@ -11,11 +14,25 @@ ROOT = os.getuid() == 0
 
 class TestRelayedMachine(MachineContract):
     other_user = "nobody" if ROOT else None
-    forbidden = None if ROOT else "/root"
+    forbidden = "/root"
 
     @pytest.fixture
     async def machine(self, relayed):
         return relayed
+
+    async def test_what_is_forbidden(self, machine, plain):
+        if not ROOT:
+            return await super().test_what_is_forbidden(machine)
+        folder = tempfile.mkdtemp(prefix="relay-")  # where root's own are, nobody may not look
+        shutil.chown(folder, "nobody")
+        plain.user, plain.state_dir, plain.workdir = "nobody", folder, "/"
+        nobodys = await RelayedMachine.over(plain, lease=20, heartbeat=0)
+        try:
+            assert (await nobodys.exec("id -un")).stdout == "nobody\n"
+            await super().test_what_is_forbidden(nobodys)
+        finally:
+            await nobodys.relay.aclose()
+            shutil.rmtree(folder)
 
 
 class TestRelayedMachineWithCuts(TestRelayedMachine):

@@ -144,19 +144,18 @@ async def test_a_start_may_time_out(relayed, plain):
 
 
 async def test_a_cancellation_returns_at_once_and_kills_later(relayed, plain, workdir):
-    async def run():
-        await relayed.exec(f"{BEAT} sleep 1000")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
-        await beating(workdir)
-        async with plain.outage():
-            await anyio.sleep(0.1)
-            tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                before = beats(workdir)
-                await anyio.sleep(0.5)
-                assert beats(workdir) > before  # it cannot know yet
+    command = f"{BEAT} sleep 1000"
+    tasks = [asyncio.ensure_future(relayed.exec(command)) for _ in range(3)]
+    await beating(workdir)
+    async with plain.outage():
+        await anyio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        done, waiting = await asyncio.wait(tasks, timeout=5)  # cleanup would give up after 10
+        assert (len(done), len(waiting)) == (3, 0)
+        before = beats(workdir)
+        await anyio.sleep(0.5)
+        assert beats(workdir) > before  # it cannot know yet
     await silent(workdir)
 
 

@@ -225,7 +225,7 @@ class Link:
         """Find out whether there is still a daemon to attach to."""
         with anyio.move_on_after(FAREWELL), suppress(*BROKEN):
             code = await process.wait()
-            if code == GONE or (code and not self.ready.is_set()):
+            if code == GONE or (code > 0 and not self.ready.is_set()):
                 await anyio.sleep(0.05)  # its last words may still be on their way
                 self.fail(self._said.decode("utf-8", "replace").strip() or f"exit code {code}")
 
