@@ -57,25 +57,25 @@ class Control:
                 self._task.result()
 
     async def _serve(self, bound: socket.socket, methods: Mapping[str, Method]) -> None:
+        # Through a queue: asyncio tells of a client outside any task, where anyio may not know its
+        # event loop (sniffio, if installed, does not) and so can start nothing.
+        clients: asyncio.Queue[tuple[StreamReader, StreamWriter]] = asyncio.Queue()
         with bound, self._scope:
-            async with anyio.create_task_group() as tasks:
+            # Of asyncio, not of anyio: with 4.16 a client that leaves just as the run ends
+            # makes a unix stream of anyio's write a traceback to the program's terminal.
+            server = await asyncio.start_unix_server(
+                lambda reader, writer: clients.put_nowait((reader, writer)), sock=bound, limit=CHUNK
+            )
+            try:
+                async with anyio.create_task_group() as tasks:
+                    while True:
+                        tasks.start_soon(self._talk, Connection(*await clients.get(), methods))
+            finally:
+                server.close()
+                while not clients.empty():
+                    clients.get_nowait()[1].transport.abort()
 
-                def welcome(reader: StreamReader, writer: StreamWriter) -> None:
-                    tasks.start_soon(self._talk, reader, writer, methods)
-
-                # Of asyncio, not of anyio: with 4.16 a client that leaves just as the run ends
-                # makes a unix stream of anyio's write a traceback to the program's terminal.
-                server = await asyncio.start_unix_server(welcome, sock=bound, limit=CHUNK)
-                try:
-                    await anyio.sleep_forever()
-                finally:
-                    server.close()
-
-    async def _talk(
-        self, reader: StreamReader, writer: StreamWriter, methods: Mapping[str, Method]
-    ) -> None:
-        # Made here: in the callback above, outside any task, anyio may know no event loop.
-        connection = Connection(reader, writer, methods)
+    async def _talk(self, connection: Connection) -> None:
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:
