@@ -363,6 +363,28 @@ async def test_wait_raises_the_death_so_that_a_program_can_go_on(puppets):
         assert "killed" in await handle
 
 
+async def test_an_immediate_retry_may_use_the_same_names(puppets):
+    @agent_process
+    async def flaky(attempt: int):
+        await agent("w", harness=puppets)
+        if attempt < 5:
+            ramure.fail("again")
+        done(attempt)
+        return await wait()
+
+    @agent_process
+    async def main():
+        attempt = 0
+        while True:
+            async for event in spawn(flaky, attempt).events:
+                if event.type == "done":
+                    return event.data
+            attempt += 1
+
+    assert await main() == 5
+    assert list(puppets.started) == ["w"]
+
+
 async def test_a_program_may_ignore_a_death(puppets):
     async with one_agent(puppets, on_failure="ignore") as (handle, w, puppet):
         ended = w.events.listen_for("ended", timeout=20)

@@ -8,6 +8,7 @@
     bridge.json   the bridge's settings with the agent's token; removed by the bridge
     system.md     what is added to pi's system prompt
     alive         a FIFO that the launcher alone holds open: its end is the launcher's end
+    started       the launcher holds ``alive``
     exit          pi's exit code as the shell gives it
     session.jsonl pi's session; a restarted agent goes on with it
 
@@ -79,7 +80,7 @@ def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: 
     contents["settings"] = _exports(settings, spec)
     contents["bridge.json"] = json.dumps(bridge)
     contents["system.md"] = spec.system_prompt or ""
-    lines = ["set -eu", "umask 077", f"cd {quote(spec.state_dir)}", "rm -f exit alive"]
+    lines = ["set -eu", "umask 077", f"cd {quote(spec.state_dir)}", "rm -f exit alive started"]
     # printf is the shell's own: no process sees these as its arguments.
     lines += [f"printf %s {quote(text)} >{name}" for name, text in contents.items()]
     return "\n".join([*lines, "mkfifo alive", ""])

@@ -2,6 +2,7 @@
 # command. How pi ended is written to the file "exit".
 umask 077
 exec 9<>alive
+: >started
 . ./settings
 rm -f ./settings
 if [ -n "$KEEP" ]; then

@@ -1,0 +1,206 @@
+"""Whole programs with the real pi in the real tmux; only the model is played."""
+
+import asyncio
+import os
+import signal
+
+import anyio
+import pytest
+
+import ramure
+from ramure import LocalImage, agent, agent_process, connect, done, fail, wait
+from ramure.testing import Fail, ScriptedModel, Text, ToolCall
+
+pytestmark = pytest.mark.pi
+
+TOOL_SETS = ("RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20")
+
+
+@pytest.fixture(params=TOOL_SETS)
+def pi(request, monkeypatch, ramure_home):
+    """One of the two tool sets; missing, it fails in CI and says what to do elsewhere."""
+    where = os.environ.get(request.param)
+    if not where:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing(f"{request.param} names no pi: run make setup")
+    monkeypatch.setenv("RAMURE_PI", where)
+    return where
+
+
+@agent_process(timeout=120)
+async def run_task(spec: str) -> str:
+    worker = await agent("worker")
+
+    @worker.on("finish")
+    async def on_finish(summary: str) -> str:
+        """Call with your result when the task is done."""
+        done(summary)
+        return "Recorded."
+
+    @worker.on("give_up")
+    async def on_give_up(reason: str) -> str:
+        """Call if you cannot complete the task."""
+        fail(f"gave_up: {reason}")
+        return "Recorded."
+
+    await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
+    return await wait()
+
+
+async def test_the_quick_start(pi, ramure_home):
+    async with ScriptedModel([ToolCall("finish", summary="ten haikus"), "Bye."]) as model:
+        with model.use():
+            assert await run_task("Write 10 diverse haikus about git rebase.") == "ten haikus"
+        assert {"finish", "give_up"} <= set(model.requests[0].tool_names)
+    assert not list((ramure_home / "runtimes").iterdir())
+
+
+async def test_giving_up(pi):
+    async with ScriptedModel([ToolCall("give_up", reason="no rhyme")]) as model:
+        with model.use(), pytest.raises(ramure.ProcessFailed, match="gave_up: no rhyme"):
+            await run_task("Write.")
+
+
+async def test_a_model_that_refuses_fails_the_process(pi):
+    async with ScriptedModel([Fail(401, "bad key")]) as model:
+        with model.use(), pytest.raises(ramure.ModelFailed, match="bad key"):
+            await run_task("Write.")
+
+
+async def test_the_images_environment_reaches_pi(pi, tmp_path):
+    @agent_process(timeout=120)
+    async def main():
+        image = LocalImage(tmp_path, env={"FROM_IMAGE": "image value"})
+        worker = await agent("worker", image=image, env={"FROM_AGENT": "agent value"})
+
+        @worker.on("finish")
+        async def finish() -> None:
+            done()
+
+        await worker.send("Show your environment.")
+        await wait()
+
+    command = 'printf "%s, %s, %s" "$FROM_IMAGE" "$FROM_AGENT" "$PWD" > seen'
+    async with ScriptedModel([ToolCall("bash", command=command), ToolCall("finish")]) as model:
+        with model.use():
+            await main()
+    assert (tmp_path / "seen").read_text() == f"image value, agent value, {tmp_path}"
+
+
+async def test_a_run_leaves_no_temporary_file(pi, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    script = [ToolCall("bash", command="echo $TMPDIR > seen"), ToolCall("finish", summary="x")]
+
+    @agent_process(image=str(tmp_path), timeout=120)
+    async def main():
+        return await run_task("Look around.")
+
+    async with ScriptedModel(script) as model:
+        with model.use():
+            assert await main() == "x"
+    assert (tmp_path / "seen").read_text().strip() == str(tmp_path / "temporary")
+    left = {p.name for p in (tmp_path / "temporary").iterdir()}
+    assert not {name for name in left if not name.startswith("ramure-scripted")}
+
+
+async def test_a_killed_pi_is_restarted_and_goes_on(pi):
+    @agent_process(timeout=120)
+    async def main():
+        worker = await agent("worker", on_failure="restart")
+
+        @worker.on("finish")
+        async def finish(summary: str) -> None:
+            done(summary)
+
+        await worker.send("first")
+        await worker.events.listen_for("idle", replay=True, timeout=60)
+        os.kill(worker.pid, signal.SIGKILL)
+        await worker.events.listen_for("restarted", replay=True, timeout=60)
+        await worker.send("second")
+        return await wait()
+
+    async with ScriptedModel([Text("hello"), ToolCall("finish", summary="after")]) as model:
+        with model.use():
+            assert await main() == "after"
+        said = [message.text for message in model.requests[-1].messages]
+    assert said == ["first", "hello", "second"]
+
+
+async def test_two_connected_agents(pi, tmp_path):
+    """One sends the other a message and a file; the other reads both."""
+    for name in ("writer", "reader"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "writer" / "poem.txt").write_text("old pond\n")
+
+    @agent_process(timeout=120)
+    async def main():
+        writer, reader = await asyncio.gather(
+            agent("writer", image=str(tmp_path / "writer"), system_prompt="[script: writer]"),
+            agent("reader", image=str(tmp_path / "reader"), system_prompt="[script: reader]"),
+        )
+        connect(writer, reader, direction="forward")
+
+        @reader.on("finish")
+        async def finish() -> None:
+            done()
+
+        await writer.send("Send your poem to the reader.")
+        await wait()
+
+    scripts = {
+        "writer": [
+            ToolCall("send_file", receiver="reader", path="poem.txt", dest_path="in/poem.txt"),
+            ToolCall("message", receiver="reader", message="It is in in/poem.txt."),
+            "Done.",
+        ],
+        "reader": [ToolCall("bash", command="cat in/poem.txt > copy.txt"), ToolCall("finish"), ""],
+    }
+    async with ScriptedModel(scripts) as model:
+        with model.use():
+            await main()
+        heard = [r.messages[0].text for r in model.requests if "reader" in r.system]
+    assert heard[0] == "[From: writer] It is in in/poem.txt."
+    assert (tmp_path / "reader" / "copy.txt").read_text() == "old pond\n"
+
+
+async def test_ask(pi):
+    @agent_process(timeout=120)
+    async def main():
+        worker = await agent("worker")
+        return await worker.ask("How many?", int)
+
+    async with ScriptedModel([ToolCall("answer_1", answer=17), "Said."]) as model:
+        with model.use():
+            assert await main() == 17
+
+
+async def test_gathered_processes_with_agents_of_one_name(pi):
+    @agent_process(timeout=200)
+    async def main():
+        return await asyncio.gather(*(run_task(f"Number {n}.") for n in range(3)))
+
+    def script(request):
+        if request.results:
+            return "Bye."
+        return ToolCall("finish", summary=request.messages[0].text.splitlines()[2])
+
+    async with ScriptedModel(script) as model:
+        with model.use():
+            assert await main() == ["Number 0.", "Number 1.", "Number 2."]
+
+
+async def test_a_killed_tmux_server_is_noticed(pi):
+    @agent_process(timeout=120)
+    async def main():
+        worker = await agent("worker")
+        socket = str(worker.describe()["session"]["tmux_socket"])
+        kill = await asyncio.create_subprocess_exec("tmux", "-S", socket, "kill-server")
+        await kill.wait()
+        with anyio.fail_after(30):
+            await wait()
+        return worker
+
+    async with ScriptedModel(["unused"]) as model:
+        with model.use(), pytest.raises(ramure.AgentDied):
+            await main()
