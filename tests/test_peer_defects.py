@@ -1,7 +1,7 @@
 """The defects that were found in ramure 0.0.3, and the tests that would fail on each of them.
 
-The tests named here are where the behaviour is tested; this one fails when a name goes stale, so that
-none of these promises is dropped without anybody noticing.
+The tests named here are where the behaviour is tested; this one fails when a name goes stale, so
+that none of these promises is dropped without anybody noticing.
 """
 
 import ast
@@ -37,8 +37,7 @@ DEFECTS = {
         f"{CORE}/agents/test_agent.py::test_an_agent_that_dies_fails_its_process_loudly",
     ],
     "6 a registration time-out leaks session and pi": [
-        f"{CORE}/agents/test_agent.py::"
-        "test_an_agent_that_never_reports_is_a_typed_failure_with_its_screen",
+        f"{CORE}/agents/test_agent.py::test_an_agent_that_never_reports_is_a_typed_failure",
     ],
     "7 model failures are not noticed": [
         f"{CORE}/pi/test_pi.py::test_a_refused_key_is_a_final_failure",

@@ -507,7 +507,7 @@ async def test_nudges(puppets):
             puppet.bridge.state("idle")
 
 
-async def test_an_agent_that_never_reports_is_a_typed_failure_with_its_screen(puppets):
+async def test_an_agent_that_never_reports_is_a_typed_failure(puppets):
     puppets.mute = True
 
     @agent_process
