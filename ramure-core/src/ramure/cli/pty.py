@@ -74,6 +74,8 @@ class Terminal:
     def _converse(
         self, client: ControlClient, detach: bytes, resized: int, selector: selectors.BaseSelector
     ) -> int | None:
+        # The window may have changed since the run was told its size; from now on changes are seen.
+        client.send({"resize": list(self.size)})
         while True:
             for key, _ in selector.select():
                 if key.fd == self._in:
