@@ -7,10 +7,14 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import anyio
 
+from ramure._files import absolute
+from ramure._work import in_thread
 from ramure.agents.settings import AgentSettings
 from ramure.cancellation import complete, finish
 from ramure.errors import AgentEnded, AgentStartFailed, RamureError
@@ -31,6 +35,9 @@ RESTARTS, RESTART_PERIOD = 3, 300.0
 
 LONGEST_BACKOFF = 30.0
 """Seconds between a loss and a restart, at the most; 1 s at first, then twice as long each time."""
+
+_SETTLE = 'mkdir -p -m 700 "$1" && pwd -P'
+"""Makes an agent's folder and gives its working directory, by one command."""
 
 
 class Observer(Protocol):
@@ -127,20 +134,19 @@ class Lifecycle:
     async def _spec(self) -> AgentSpec:
         """Make the agent's folder and see that its working directory is there."""
         state_dir = f"{self._machine.state_dir}/agents/{self.address}"
-        made = await self._machine.exec(["mkdir", "-p", "-m", "700", state_dir])
-        if not made.ok:
-            raise self._failure(f"cannot make {state_dir}: {made.stderr.strip()}")
         settings = self._settings
         try:
-            where = await self._machine.exec("pwd -P", cwd=settings.cwd, check=True)
+            cwd = await self._settle(state_dir, settings.cwd)
         except FileNotFoundError as error:
             raise self._failure(f"its working directory is not there: {error}") from error
+        except OSError as error:
+            raise self._failure(f"its folders cannot be made ready: {error}") from error
         return AgentSpec(
             run=self._runtime.id,
             address=self.address,
             token=secrets.token_urlsafe(32),
             state_dir=state_dir,
-            cwd=where.stdout.rstrip("\n"),
+            cwd=cwd,
             incarnation=self.incarnation,
             system_prompt=settings.system_prompt,
             model=settings.model,
@@ -148,6 +154,17 @@ class Lifecycle:
             lease=self._lease,
             options=settings.options,
         )
+
+    async def _settle(self, state_dir: str, cwd: str | None) -> str:
+        """Make the agent's folder; give its working directory without links."""
+        machine = self._machine
+        if machine.here:  # without a command: a fraction of the time
+            where = absolute(machine, cwd) if cwd else machine.workdir
+            return await in_thread(partial(_settle_here, state_dir, where), pool="agents")
+        done = await machine.exec(["sh", "-c", _SETTLE, "sh", state_dir], cwd=cwd)
+        if not done.ok:
+            raise self._failure(f"cannot make {state_dir}: {done.stderr.strip()}")
+        return done.stdout.rstrip("\n")
 
     async def _launch(self, spec: AgentSpec) -> Life:
         return await self._runtime.launch(
@@ -258,3 +275,10 @@ async def _first(
 ) -> None:
     tell(await wait())  # type: ignore[misc]
     race.cancel()
+
+
+def _settle_here(state_dir: str, cwd: str) -> str:
+    Path(state_dir).mkdir(0o700, parents=True, exist_ok=True)
+    if not Path(cwd).is_dir():
+        raise FileNotFoundError(f"there is no folder {cwd}")
+    return str(Path(cwd).resolve())

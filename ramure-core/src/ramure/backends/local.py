@@ -125,6 +125,7 @@ class LocalBackend(Backend):
 
     name = "local"
     image_type = LocalImage
+    here = True
 
     def read_image(self, text: str | None) -> LocalImage:
         """A folder that exists; relative to the working directory, ``~`` is the home."""
