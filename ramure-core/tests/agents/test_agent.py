@@ -120,6 +120,21 @@ async def test_a_handler_that_raises_answers_and_the_program_goes_on(puppets):
         assert handle.status == "running"
 
 
+async def test_a_call_is_answered_whatever_happens(puppets, monkeypatch):
+    async with one_agent(puppets) as (_, w, puppet):
+
+        @w.on("tool")
+        async def tool() -> None: ...
+
+        def broken(self, work, context):
+            raise RuntimeError("no task today")
+
+        monkeypatch.setattr("ramure.processes.process.Process.start", broken)
+        result = await puppet.bridge.call("tool")
+        assert not result.ok
+        assert "no task today" in result.text
+
+
 async def test_a_slow_call_delays_no_other(puppets):
     async with one_agent(puppets) as (_, w, puppet):
         first = anyio.Event()

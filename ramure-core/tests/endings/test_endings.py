@@ -5,8 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+
+from ramure.run import sweep
 
 BOUND = 5.0
 """Seconds in which a program that is told to end has left nothing."""
@@ -248,3 +251,20 @@ def test_two_runs_in_one_program(start):
     program.signal(signal.SIGTERM)
     program.end()
     program.wait_clean(KILLED)
+
+
+def test_a_run_that_is_starting_is_not_taken_for_dead(tmp_path):
+    """Its lock gets its name only when it is held."""
+    seen = []
+    rename = Path.rename
+
+    def watched(self, target):
+        seen.append(sweep.is_alive(self.parent) or not (self.parent / sweep.LOCK).exists())
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", watched)
+        with sweep.new_lock(tmp_path):
+            assert sweep.is_alive(tmp_path)
+    assert seen == [True]
+    assert not sweep.is_alive(tmp_path)

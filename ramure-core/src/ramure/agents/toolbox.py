@@ -71,9 +71,16 @@ class Toolbox:
             text = f"the process {offer.scope.name!r}, which offered this tool, has ended"
             self._answer(call, reply, ok=False, text=text)
         else:
+            self._start(call, offer, reply)
+
+    def _start(self, call: Call, offer: Offer, reply: Callable[[Result], None]) -> None:
+        try:
             self._running[call.call] = offer.scope.start(
                 lambda: self._run(call, offer, reply), offer.context
             )
+        except Exception as error:  # noqa: BLE001 whatever it is, the call has to have an answer
+            text = f"the tool {call.tool!r} could not be started: {error!r}"
+            self._answer(call, reply, ok=False, text=text)
 
     async def _run(self, call: Call, offer: Offer, reply: Callable[[Result], None]) -> None:
         try:

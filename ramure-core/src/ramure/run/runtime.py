@@ -147,8 +147,7 @@ class Runtime:
     def _make_folder(self) -> None:
         paths.make_private(paths.runtimes())
         paths.make_private(self.folder)
-        (self.folder / sweep.LOCK).touch(mode=0o600)
-        self._closing.enter_context(sweep.lock(self.folder))
+        self._closing.enter_context(sweep.new_lock(self.folder))
 
     async def _listen(self) -> Target:
         agents = paths.socket_path(self.folder / "agents.sock")

@@ -35,6 +35,22 @@ class StillAlive(RamureError):
 
 
 @contextmanager
+def new_lock(folder: Path) -> Iterator[None]:
+    """Make and hold the lock of a new run's folder.
+
+    It gets its name when it is held: nobody may find it free and take the run for dead.
+    """
+    unnamed = folder / f".{LOCK}"
+    file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        unnamed.rename(folder / LOCK)
+        yield
+    finally:
+        os.close(file)
+
+
+@contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder.
 
