@@ -573,15 +573,22 @@ async def test_cancelling_a_start_leaves_nothing(puppets, ramure_home):
 
 
 async def test_agents_of_several_processes_may_share_a_name(puppets):
+    up = []
+    together = asyncio.Event()
+
     @agent_process
     async def job():
-        return (await agent("worker", harness=puppets)).address
+        up.append((await agent("worker", harness=puppets)).address)
+        if len(up) == 3:
+            together.set()
+        await together.wait()
 
     @agent_process
     async def main():
-        return await asyncio.gather(job(), job(), job())
+        await asyncio.gather(job(), job(), job())
 
-    assert sorted(await main()) == ["worker", "worker-2", "worker-3"]
+    await main()
+    assert sorted(up) == ["worker", "worker-2", "worker-3"]
 
 
 async def test_a_name_is_unique_in_its_process(puppets):
