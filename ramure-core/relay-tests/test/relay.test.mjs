@@ -33,6 +33,10 @@ function runs(text) {
   });
 }
 
+function received() {
+  return client.heard.reduce((sum, it) => sum + (it.kind === Kind.DATA ? it.payload.length : 0), 0);
+}
+
 test("frames come out as they went in, however they are cut", () => {
   const frames = [encode(1), encodeJson(16, 7, { a: "é" }), encode(18, 2 ** 32 - 1, 255, Buffer.from("x"))];
   const all = Buffer.concat(frames);
@@ -53,6 +57,17 @@ test("a command: output, errors, exit code", async () => {
   assert.equal(await client.ended(id, 1), "out\n");
   assert.equal(await client.ended(id, 2), "err\n");
   assert.deepEqual(await client.told(id, "exit"), { exit: 3, expired: false });
+});
+
+test("a command's end is told after all of its output, or the link could break in between", async () => {
+  client.generous = false;
+  const size = (1 << 20) + 100_000; // what there is credit for, and what pipes hold
+  const id = client.process(`head -c ${size} /dev/zero`, { limit: 1e9 });
+  await until(() => received() >= 1 << 20);
+  await sleep(300);
+  client.send(encode(Kind.CREDIT, id, 1, count(1 << 20)));
+  await client.told(id, "exit");
+  assert.equal(received(), size);
 });
 
 test("a command gets its input, and real pipes that can be opened again", async () => {
@@ -129,7 +144,6 @@ test("a signal reaches the group", async () => {
 test("without credit the output waits, and so does the command", async () => {
   client.generous = false;
   const id = client.process("yes");
-  const received = () => client.heard.reduce((sum, it) => sum + (it.kind === Kind.DATA ? it.payload.length : 0), 0);
   await until(() => received() >= 1 << 20);
   await sleep(200);
   assert.equal(received(), 1 << 20);

@@ -1,10 +1,10 @@
 // Doors: unix sockets here whose every connection is carried to the program, as a channel of its own
 // with lane 0 each way.
 
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 
 const MAX_PATH = 100; // bytes; Linux takes 107 for a unix socket, macOS 103
 
@@ -31,10 +31,13 @@ export function open(channel, mux) {
   };
 }
 
-/** In the relay's own folder, which is the owner's only; or in a new one where that is too long. */
+/**
+ * In the relay's own folder, which is the owner's only. Where its path is too long, there is a short
+ * one that leads there as long as this process lives; on systems without it, a new folder.
+ */
 function place(name) {
-  const path = resolve(name);
-  if (Buffer.byteLength(path) <= MAX_PATH) return path;
+  for (const folder of [process.cwd(), `/proc/${process.pid}/cwd`])
+    if (Buffer.byteLength(folder) + name.length < MAX_PATH && existsSync(folder)) return join(folder, name);
   const folder = mkdtempSync(join(Buffer.byteLength(tmpdir()) < 60 ? tmpdir() : "/tmp", "ramure-"));
   folders.add(folder);
   return join(folder, name);
