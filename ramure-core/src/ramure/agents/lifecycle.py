@@ -7,14 +7,12 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import anyio
 
 from ramure._files import absolute
-from ramure._work import in_thread
 from ramure.agents.settings import AgentSettings
 from ramure.cancellation import complete, finish
 from ramure.errors import AgentEnded, AgentStartFailed, RamureError
@@ -158,9 +156,8 @@ class Lifecycle:
     async def _settle(self, state_dir: str, cwd: str | None) -> str:
         """Make the agent's folder; give its working directory without links."""
         machine = self._machine
-        if machine.here:  # without a command: a fraction of the time
-            where = absolute(machine, cwd) if cwd else machine.workdir
-            return await in_thread(partial(_settle_here, state_dir, where), pool="agents")
+        if machine.here:  # a few microseconds: a command, or a thread, would be most of a start
+            return _settle_here(state_dir, absolute(machine, cwd) if cwd else machine.workdir)
         done = await machine.exec(["sh", "-c", _SETTLE, "sh", state_dir], cwd=cwd)
         if not done.ok:
             raise self._failure(f"cannot make {state_dir}: {done.stderr.strip()}")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from contextlib import suppress
+from threading import Condition
 
 import psutil
 
@@ -50,11 +51,10 @@ def kill_tree(mark: str, root: int | None = None) -> bool:
 
 def _members(mark: str, root: int | None) -> list[psutil.Process]:
     """What is to be killed, parents first: none of them is to see a child end."""
-    own = os.getpid()
-    pids = [pid for pid in psutil.pids() if pid != own]
-    found = [pid for pid in pids if _belongs(pid, mark, root)]
+    look = _looks.fresh()
+    found = [pid for pid, marks in look.items() if mark in marks or _rooted(pid, root)]
     if found:  # mostly there is nothing, and no need to know who descends from whom
-        found += _descendants(found, pids)
+        found += _descendants(found, list(look))
     members = []
     for pid in found:
         with suppress(psutil.Error):  # it has ended meanwhile
@@ -77,22 +77,53 @@ def _descendants(found: list[int], pids: list[int]) -> list[int]:
     return list(descendants)[len(found) :]
 
 
-def _belongs(pid: int, mark: str, root: int | None) -> bool:
-    if root is not None and root in (pid, _session(pid)):
-        return True
-    return mark in _marks(pid).split(":")
+def _rooted(pid: int, root: int | None) -> bool:
+    return root is not None and root in (pid, _session(pid))
 
 
-def _marks(pid: int) -> str:
+class _Looks:
+    """Looks at all processes, shared by threads: a hundred machines that end together need few."""
+
+    def __init__(self) -> None:
+        self._news = Condition()
+        self._begun = self._done = 0
+        self._taking = False
+        self._latest: dict[int, list[str]] = {}
+
+    def fresh(self) -> dict[int, list[str]]:
+        """The marks of every process but this one, by its number, as of now or later."""
+        with self._news:
+            wanted = self._begun + 1  # one that is being taken may have passed what we look for
+            self._news.wait_for(lambda: self._done >= wanted or not self._taking)
+            if self._done >= wanted:
+                return self._latest
+            self._begun, self._taking = self._begun + 1, True
+        look = None
+        try:
+            look = {pid: _marks(pid) for pid in psutil.pids() if pid != os.getpid()}
+            return look
+        finally:
+            with self._news:
+                self._taking = False
+                if look is not None:
+                    self._latest, self._done = look, self._begun
+                self._news.notify_all()
+
+
+_looks = _Looks()
+
+
+def _marks(pid: int) -> list[str]:
+    marks = ""
     if sys.platform != "linux":
         with suppress(psutil.Error):  # somebody else's, or it has ended
-            return psutil.Process(pid).environ().get(MARKS, "")
-        return ""
+            marks = psutil.Process(pid).environ().get(MARKS, "")
+        return marks.split(":")
     # A tenth of what psutil takes, for each process of the computer.
     with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 as said
         _, _, rest = (b"\0" + file.read()).partition(_MARKS)
-        return rest.partition(b"\0")[0].decode("ascii", "replace")
-    return ""
+        marks = rest.partition(b"\0")[0].decode("ascii", "replace")
+    return marks.split(":")
 
 
 def _session(pid: int) -> int | None:
