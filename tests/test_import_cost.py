@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from checkout import run
 
 HEAVY = {
@@ -10,11 +12,21 @@ HEAVY = {
 }
 
 
-def test_import_ramure_imports_nothing_heavy(tmp_path):
-    printed = run(
-        *(sys.executable, "-c", "import ramure, sys; print(*sys.modules, sep='\\n')"),
-        cwd=tmp_path,
-    )
-    modules = set(printed.split())
+def imported(statement, tmp_path):
+    code = f"{statement}\nimport sys; print(*sys.modules, sep='\\n')"
+    modules = set(run(sys.executable, "-c", code, cwd=tmp_path).split())
     assert "ramure" in modules
-    assert not modules & HEAVY
+    return modules
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import ramure", "from ramure import agent, agent_process, connect, done, emit, fail, wait"],
+)
+def test_what_every_program_imports_is_not_heavy(statement, tmp_path):
+    assert not imported(statement, tmp_path) & HEAVY
+
+
+def test_a_process_can_be_defined_without_an_event_loop(tmp_path):
+    define = "import ramure\n@ramure.agent_process(timeout=1)\nasync def main(): pass"
+    assert "anyio" not in imported(define, tmp_path)

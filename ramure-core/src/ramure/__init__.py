@@ -31,7 +31,8 @@ if TYPE_CHECKING:
         machine,
         wait,
     )
-    from ramure.processes.handle import ProcessHandle, agent_process, bubble, running, spawn
+    from ramure.processes.decorator import agent_process
+    from ramure.processes.handle import ProcessHandle, bubble, running, spawn
     from ramure.run.runtime import Runtime
     from ramure.transport import Route, Transport
     from ramure.values import ExecResult, Host, MachineRef, Problem, PtySize, Usage
@@ -55,7 +56,8 @@ _HOMES = {
     ),
     "errors": ("RamureError",),
     "events": ("Event", "EventStream"),
-    "processes.handle": ("ProcessHandle", "agent_process", "bubble", "running", "spawn"),
+    "processes.decorator": ("agent_process",),
+    "processes.handle": ("ProcessHandle", "bubble", "running", "spawn"),
     "harness": ("Harness", "Session"),
     "hookspecs": ("hookimpl",),
     "machine": ("Backend", "Image", "Machine", "Process"),

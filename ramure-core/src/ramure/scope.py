@@ -13,9 +13,6 @@ from contextvars import Context, ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-import anyio
-import anyio.from_thread
-
 from ramure.cancellation import Interruption
 from ramure.errors import NotInProcess
 
@@ -57,9 +54,11 @@ def on_the_loop(function: Callable[P, R]) -> Callable[P, R]:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
+            from anyio import NoEventLoopError, from_thread
+
             try:
-                return anyio.from_thread.run_sync(partial(function, *args, **kwargs))
-            except anyio.NoEventLoopError:
+                return from_thread.run_sync(partial(function, *args, **kwargs))
+            except NoEventLoopError:
                 pass  # no thread of ours: the function itself says what it needs
         return function(*args, **kwargs)
 

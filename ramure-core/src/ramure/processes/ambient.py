@@ -1,4 +1,7 @@
-"""The functions that a program calls inside a process."""
+"""The functions that a program calls inside a process.
+
+What they need has been imported by the process that they are called in: naming them costs little.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ramure.agents import peers
-from ramure.agents.agent import Agent
 from ramure.agents.settings import (
     STALL_TIMEOUT,
     START_TIMEOUT,
@@ -18,20 +19,17 @@ from ramure.agents.settings import (
     OnFailure,
 )
 from ramure.errors import InvalidName, InvalidTool, UsageError
-from ramure.harness import Harness
-from ramure.machine import Image, Machine
-from ramure.placement import HostLike, resolve_placement
-from ramure.processes.process import (
-    AgentOrder,
-    Endpoint,
-    Process,
-    Verdict,
-    require_process,
-)
-from ramure.run.runtime import Runtime
-from ramure.scope import on_the_loop
-from ramure.tools import Tool
+from ramure.processes.requests import AgentOrder, Endpoint, Verdict
+from ramure.scope import on_the_loop, require
 from ramure.values import Direction
+
+if TYPE_CHECKING:
+    from ramure.agents.agent import Agent
+    from ramure.harness import Harness
+    from ramure.machine import Image, Machine
+    from ramure.placement import HostLike
+    from ramure.processes.process import Process
+    from ramure.run.runtime import Runtime
 
 EndpointFunction = TypeVar("EndpointFunction", bound=Callable[..., Any])
 
@@ -80,6 +78,8 @@ async def agent(
         InvalidName, PlacementError, PluginError, UsageError: before anything is started.
         MachineStartFailed, AgentStartFailed: and then nothing of it is left.
     """
+    from ramure.placement import resolve_placement
+
     process = require_process("agent()")
     if not AGENT_NAME.fullmatch(name):
         raise InvalidName(
@@ -117,6 +117,8 @@ async def machine(image: Image | str | None = None, *, host: HostLike | None = N
         PlacementError, PluginError: before anything is started.
         MachineStartFailed: it could not be made.
     """
+    from ramure.placement import resolve_placement
+
     process = require_process("machine()")
     placement = resolve_placement(
         image, host, inherited=process.placement, plugins=process.runtime.plugins
@@ -136,6 +138,8 @@ def connect(a: Agent, b: Agent, *, direction: Direction = "both") -> None:
         b: the other agent.
         direction: ``both``, or ``forward`` for from ``a`` to ``b`` only.
     """
+    from ramure.agents import peers
+
     process = require_process("connect()")
     if direction not in ("both", "forward"):
         raise UsageError(f"connect(): direction={direction!r} is neither 'both' nor 'forward'")
@@ -183,6 +187,8 @@ def expose(function: EndpointFunction) -> EndpointFunction:
     Raises:
         InvalidTool: it is not an async function, or its arguments cannot be described.
     """
+    from ramure.tools import Tool
+
     process = require_process("expose()")
     if not iscoroutinefunction(function):
         raise InvalidTool(f"@expose: {function!r} is not an async function")
@@ -200,3 +206,8 @@ def current_runtime() -> Runtime:
 def current_process() -> Process:
     """The current process itself; rarely needed."""
     return require_process("current_process()")
+
+
+def require_process(what: str) -> Process:
+    """The current live process, for the function of this name."""
+    return cast("Process", require(what))

@@ -1,16 +1,14 @@
-"""``@agent_process`` and what it gives: calls, handles, observation."""
+"""Running processes, as others have them: calls, handles, observation."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
-import os
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Generator
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 import anyio
 
@@ -18,17 +16,10 @@ from ramure.agents.agent import Agent
 from ramure.cancellation import Job, outlast
 from ramure.errors import EndpointError, UsageError
 from ramure.events import EventStream
-from ramure.machine import Image
-from ramure.placement import HostLike, split_listener
-from ramure.processes.process import (
-    IDLE_TIMEOUT,
-    Endpoint,
-    Options,
-    Process,
-    Status,
-    require_process,
-    run_child,
-)
+from ramure.processes.ambient import require_process
+from ramure.processes.decorator import bind
+from ramure.processes.process import Process, Status, run_child
+from ramure.processes.requests import Endpoint, Options
 from ramure.processes.root import Root
 from ramure.scope import current, on_the_loop
 from ramure.tools import Tool, WrongArguments
@@ -40,85 +31,11 @@ SETTLING = 10.0
 """Seconds that a call waits for a process that is still setting up to expose the endpoint."""
 
 
-@overload
-def agent_process(function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
-@overload
-def agent_process(
-    *,
-    image: Image | str | None = None,
-    timeout: float | None = None,
-    log_dir: str | os.PathLike[str] | None = None,
-    host: HostLike | None = None,
-    port: int | None = None,
-    base_url: str | None = None,
-    idle_timeout: float | None = IDLE_TIMEOUT,
-) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]: ...
-def agent_process(function: Callable[..., Awaitable[Any]] | None = None, /, **given: Any) -> Any:
-    """Make an async function a process.
-
-    Called outside any process it is a root: it starts a run and ends it. Called inside one, it is a
-    child of that process. Works with and without arguments:
-
-    Args:
-        function: the function, where the decorator is used without arguments.
-        **given: the arguments below.
-
-            image: what machines start from, for this process and those beneath it.
-            timeout: seconds; then the process ends with ``ProcessTimeout``.
-            log_dir: where a root's log folder is, in place of ``~/.ramure/logs/{id}``.
-            host: where machines are made. As in ramure 0.0.x, a bare IP address or ``localhost``
-                is where a root listens for agents by WebSocket.
-            port: a root listens for agents on this port by WebSocket.
-            base_url: the URL that agents are told.
-            idle_timeout: seconds after which ``wait()`` gives up where nothing can happen any
-                more; None waits for ever.
-
-    Raises:
-        UsageError: it is not an async function.
-    """
-    options = _options(**given)
-
-    def decorate(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        if not inspect.iscoroutinefunction(function):
-            raise UsageError(f"@agent_process: {function!r} is not an async function")
-
-        @functools.wraps(function)
-        async def process(*args: Any, **kwargs: Any) -> Any:
-            body = _bind(function, args, kwargs)
-            if current.get(None) is None:
-                return await Root(function.__name__, options, body).run()
-            parent = _live_parent(function.__name__)
-            return await run_child(parent.begin_child(function.__name__, options, body))
-
-        cast("Any", process).ramure_process = (function, options)
-        return process
-
-    return decorate if function is None else decorate(function)
-
-
-def _options(
-    *,
-    image: Image | str | None = None,
-    timeout: float | None = None,
-    log_dir: str | os.PathLike[str] | None = None,
-    host: HostLike | None = None,
-    port: int | None = None,
-    base_url: str | None = None,
-    idle_timeout: float | None = IDLE_TIMEOUT,
-) -> Options:
-    for name, seconds in (("timeout", timeout), ("idle_timeout", idle_timeout)):
-        if seconds is not None and seconds <= 0:
-            raise UsageError(f"@agent_process: {name}={seconds!r} is not a positive time")
-    machines, listener = split_listener(host, port, base_url)
-    return Options(image, timeout, log_dir, machines, listener, idle_timeout)
-
-
-def _bind(
-    function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[], Awaitable[Any]]:
-    """The body of a process. Wrong arguments are a TypeError here, before anything is started."""
-    inspect.signature(function).bind(*args, **kwargs)
-    return functools.partial(function, *args, **kwargs)
+async def call(name: str, options: Options, body: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a process that was called like a function: as a child, or as the root of a run."""
+    if current.get(None) is None:
+        return await Root(name, options, body).run()
+    return await run_child(_live_parent(name).begin_child(name, options, body))
 
 
 def _live_parent(name: str) -> Process:
@@ -145,7 +62,7 @@ def spawn(
     inner, options = getattr(function, "ramure_process", (function, Options()))
     if not inspect.iscoroutinefunction(inner):
         raise UsageError(f"spawn(): {function!r} is not an async function")
-    body = _bind(inner, args, kwargs)
+    body = bind(inner, args, kwargs)
     child = _live_parent(f"spawn({inner.__name__})").begin_child(inner.__name__, options, body)
     return ProcessHandle(child)
 
@@ -304,7 +221,7 @@ class running(Generic[R]):  # noqa: N801 used like a function
         self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
     ) -> None:
         inner, options = getattr(function, "ramure_process", (function, Options()))
-        self._root = Root(inner.__name__, options, _bind(inner, args, kwargs))
+        self._root = Root(inner.__name__, options, bind(inner, args, kwargs))
         self._task: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> ProcessHandle[R]:

@@ -10,7 +10,6 @@ removed; only then is its end told.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import warnings
 from asyncio import CancelledError
@@ -24,7 +23,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramure.agents.agent import Agent
-from ramure.agents.settings import AgentSettings
 from ramure.cancellation import Interrupted, Interruption, Job, finish, outlast
 from ramure.errors import (
     AgentIdle,
@@ -36,19 +34,15 @@ from ramure.errors import (
     UsageError,
 )
 from ramure.events import EventStream
-from ramure.harness import Harness
-from ramure.machine import Image, Machine
-from ramure.placement import HostLike, ListenerOptions, Placement, resolve_placement
+from ramure.machine import Machine
+from ramure.placement import Placement, resolve_placement
+from ramure.processes.requests import AgentOrder, Endpoint, Options, Verdict
 from ramure.run.runtime import Runtime
-from ramure.scope import current, require
-from ramure.tools import Tool
+from ramure.scope import current
 from ramure.values import Json
 
 Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
 T = TypeVar("T")
-
-IDLE_TIMEOUT = 900.0
-"""Seconds of silence after which a process that only waits fails with ``AgentIdle``."""
 
 HANDLER_GRACE = 5.0
 """Seconds that handlers and endpoints still running at the end of their process have to finish."""
@@ -58,18 +52,6 @@ class UnobservedFailure(RuntimeWarning):
     """A spawned process failed, and nobody awaited its handle, read its events or bubbled them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What ``@agent_process`` was given."""
-
-    image: Image | str | None = None
-    timeout: float | None = None
-    log_dir: str | os.PathLike[str] | None = None
-    host: HostLike | None = None
-    listener: ListenerOptions | None = None
-    idle_timeout: float | None = IDLE_TIMEOUT
-
-
 @dataclass(slots=True)
 class Outcome:
     """How a process ended: a value, or an error."""
@@ -77,32 +59,6 @@ class Outcome:
     status: Literal["done", "failed", "cancelled"]
     value: Any = None
     error: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A function that a process exposes, and the context it was exposed in."""
-
-    tool: Tool
-    context: Context
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOrder:
-    """What kind of agent a process is to start: on this machine, or on a new one."""
-
-    placement: Placement
-    machine: Machine | None
-    harness: Harness
-    settings: AgentSettings
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What ``done`` or ``fail`` said."""
-
-    value: Any = None
-    reason: str | None = None
 
 
 class Process:
@@ -554,8 +510,3 @@ async def run_child(process: Process) -> Any:
     process.observed = True
     await outlast(process.ended, process.cancel)
     return process.unwrap()
-
-
-def require_process(what: str) -> Process:
-    """The current live process, for an ambient function."""
-    return cast("Process", require(what))

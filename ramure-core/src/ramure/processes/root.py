@@ -15,7 +15,8 @@ from ramure.errors import UsageError
 from ramure.operations import operations
 from ramure.placement import resolve_placement
 from ramure.plugins import Plugins
-from ramure.processes.process import Options, Process
+from ramure.processes.process import Process
+from ramure.processes.requests import Options
 from ramure.processes.signals import ending_signals
 from ramure.run.control import Control
 from ramure.run.runtime import Runtime
