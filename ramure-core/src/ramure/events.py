@@ -6,6 +6,7 @@ the newest events in memory; older ones are read back from a log, which the run 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time as clock
 from collections import deque
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import anyio
-from anyio.lowlevel import checkpoint
+
 
 from ramure.errors import EventTimeout
 
@@ -207,23 +208,23 @@ class _History:
         """How many events are no longer in the window: the first in it has one number more."""
         self._log = log
         self._window = window
-        self._recent: list[Event] = []
+        self.recent: list[Event] = []
         self._objects: dict[int, Event] = {}
         self._news: anyio.Event | None = None  # there only while somebody waits
 
     def __len__(self) -> int:
-        return self.forgotten + len(self._recent)
+        return self.forgotten + len(self.recent)
 
     @property
     def last(self) -> Event | None:
-        return self._recent[-1] if self._recent else None
+        return self.recent[-1] if self.recent else None
 
     def append(self, event: Event) -> None:
-        self._recent.append(event)
+        self.recent.append(event)
         if self._log is not None:
             if not self._log.append(event):
                 self._keep(event)
-            if len(self._recent) > self._window + self._window // 4:
+            if len(self.recent) > self._window + self._window // 4:
                 self._forget()
         if self._news is not None:
             self._wake(self._news)
@@ -244,7 +245,7 @@ class _History:
     def recall(self, seq: int) -> Event | None:
         """An event from memory; None where it has to be read back."""
         if seq > self.forgotten:
-            return self._recent[seq - self.forgotten - 1]
+            return self.recent[seq - self.forgotten - 1]
         return self._objects.get(seq)
 
     async def read_back(self, seq: int) -> list[Event]:
@@ -258,8 +259,8 @@ class _History:
 
     def _forget(self) -> None:
         """Reduce to the window; many at once, so that it costs little per event."""
-        surplus = len(self._recent) - self._window
-        del self._recent[:surplus]
+        surplus = len(self.recent) - self._window
+        del self.recent[:surplus]
         self.forgotten += surplus
 
     def _wake(self, news: anyio.Event) -> None:
@@ -281,13 +282,14 @@ class EventReader:
 
     async def __anext__(self) -> Event:
         if self.seq % BREATH == BREATH - 1:
-            await checkpoint()
-        while self.seq >= len(self._history):
-            if self._history.closed:
+            await asyncio.sleep(0)
+        history = self._history
+        while self.seq >= history.forgotten + len(history.recent):
+            if history.closed:
                 raise StopAsyncIteration
-            await self._history.changed()
+            await history.changed()
         # A cancellation up to here or in here loses nothing: ``seq`` moves when all is done.
-        event = self._history.recall(self.seq + 1) or await self._older()
+        event = history.recall(self.seq + 1) or await self._older()
         self.seq = event.seq
         return event
 
