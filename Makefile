@@ -6,8 +6,12 @@ SHELL := bash
 .NOTPARALLEL:
 .PHONY: help setup demo test check lint format types layers bridge bench docs lock clean distclean
 
-# Flags for pytest, e.g. `make test PYTEST="-k supervise -x"`.
+# Flags for pytest, e.g. `make test PYTEST="-k supervise -x"`, and how many tests run at a time:
+# more than there are processors, since most wait for programs that they have started.
 PYTEST ?=
+JOBS ?= 4
+# A little below what all tests reach together.
+FLOOR := 93
 
 packages := $(patsubst %/pyproject.toml,%,$(wildcard ramure-*/pyproject.toml))
 npm_projects := $(patsubst %/package.json,%,$(wildcard ramure-*/*/package.json))
@@ -15,6 +19,7 @@ bin := .venv/bin
 pi := node_modules/@earendil-works/pi-coding-agent
 pi_22 := $(CURDIR)/.tools/pi22/$(pi)
 pi_20 := $(CURDIR)/.tools/pi20/$(pi)
+pytest := $(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest --basetemp {tmp}/pytest
 node_22 := $(CURDIR)/.tools/pi22/node_modules/.bin
 
 export PATH := $(CURDIR)/$(bin):$(PATH)
@@ -33,7 +38,8 @@ demo: setup ## run the quick start on a real pi in a real tmux
 	RAMURE_PI="$(pi_22)" $(bin)/ramure demo
 
 test: setup check ## check the code, then run every test of every package
-	$(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest --cov --cov-report=term $(PYTEST)
+	$(pytest) --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term \
+	  $(or $(PYTEST),--cov-fail-under=$(FLOOR))
 
 check: lint types layers bridge ## all checks but the Python tests
 
@@ -62,7 +68,7 @@ bench: setup ## measure
 	for bench in tests/benchmarks/bench_*.py; do $(bin)/python "$$bench"; done
 
 docs: setup ## run and check the documentation
-	$(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest tests/docs $(PYTEST)
+	$(pytest) tests/docs $(PYTEST)
 
 lock: setup ## pin the newest versions of everything
 	scripts/lock

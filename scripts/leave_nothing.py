@@ -6,6 +6,9 @@
 The command gets a temporary folder of its own, with a short path (Unix sockets), and a mark in its
 environment that whatever it starts inherits. What still carries the mark a while after the command
 was left behind: it is listed and ended. Processes are looked for where there is a /proc.
+
+``{tmp}`` in the command is that folder. What lies in its ``pytest`` is pytest's own and counts for
+nothing.
 """
 
 import os
@@ -19,13 +22,17 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "RAMURE_TEST_MARK"
+SHORT = 16
+"""Characters of a folder's path that leave room for the names of Unix sockets (about 100)."""
+
 PATIENCE = 10.0
 """Seconds in which processes may end by themselves: a killed run's keeper needs a moment."""
 
 
 def main(command: list[str]) -> int:
     """Run it and tell its exit code, or 90."""
-    folder = Path(tempfile.mkdtemp(prefix="rt-"))
+    usual = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="rt-", dir=usual if len(usual) < SHORT else "/tmp"))
     (folder / "pytest").mkdir()
     mark = f"{os.getpid()}-{time.time_ns()}"
     environment = {
@@ -35,6 +42,7 @@ def main(command: list[str]) -> int:
         MARK: mark,
     }
     try:
+        command = [part.replace("{tmp}", str(folder)) for part in command]
         child = subprocess.Popen(command, env=environment)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, too
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())

@@ -717,14 +717,14 @@ real_pi = pytest.mark.pi
 @pytest.fixture(params=PIS)
 def pi(request, tmp_path):
     """Runs the real pi against a model: gives its messages' ends and its exit code."""
-    modules = os.environ.get(request.param)
-    if not modules:
-        missing = f"{request.param} names no node_modules folder with pi: run `make setup`"
+    package = os.environ.get(request.param)
+    if not package:
+        missing = f"{request.param} names no pi: run `make setup`"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    own_node = Path(modules, ".bin", "node")
-    cli = Path(modules, "@earendil-works", "pi-coding-agent", "dist", "cli.js")
+    own_node = Path(package).parents[1] / ".bin" / "node"
+    cli = Path(package, "dist", "cli.js")
     command = [str(own_node) if own_node.exists() else "node", str(cli), "--mode", "json", "-p"]
 
     async def run(model, text, *more, api="openai-completions"):

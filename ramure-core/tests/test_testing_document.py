@@ -39,11 +39,10 @@ def test_the_tests_without_pi(tmp_path):
 @pytest.mark.pi
 @pytest.mark.parametrize("variable", ["RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20"])
 def test_the_tests_with_pi(tmp_path, variable):
-    modules = os.environ.get(variable)
-    if not modules:
-        missing = f"{variable} names no node_modules folder with pi: run `make setup`"
+    package = os.environ.get(variable)
+    if not package:
+        missing = f"{variable} names no pi: run `make setup`"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
-    package = Path(modules, "@earendil-works", "pi-coding-agent")
-    run(tmp_path, "test_with_pi.py", RAMURE_PI=str(package))
+    run(tmp_path, "test_with_pi.py", RAMURE_PI=package)
