@@ -16,7 +16,6 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-
 from ramure.errors import EventTimeout
 
 MAX_OBJECTS = 10_000
