@@ -23,10 +23,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramure.agents.agent import Agent
-from ramure.cancellation import Interrupted, Interruption, Job, finish, outlast
+from ramure.cancellation import Interrupted, Interruption, outlast
 from ramure.errors import (
     AgentIdle,
-    InvalidName,
     NotInProcess,
     ProcessCancelled,
     ProcessFailed,
@@ -36,6 +35,7 @@ from ramure.errors import (
 from ramure.events import EventStream
 from ramure.machine import Machine
 from ramure.placement import Placement, resolve_placement
+from ramure.processes.belongings import Belongings
 from ramure.processes.requests import AgentOrder, Endpoint, Options, Verdict
 from ramure.run.runtime import Runtime
 from ramure.scope import current
@@ -68,7 +68,8 @@ class Process:
         id: ``1`` for the root, ``1.2`` for its second child.
         name: the function's name.
         events: the process's own stream.
-        agents, machines, endpoints, children: what it owns.
+        belongings: its agents and machines.
+        endpoints, children: what else it owns.
         ended: set when everything it owned is gone and its outcome is known.
     """
 
@@ -89,8 +90,7 @@ class Process:
         self.id: str = f"{parent.id}.{parent.count_child()}" if parent else "1"
         self.started = time.time()
         self.status: Status = "starting"
-        self.agents: dict[str, Agent] = {}
-        self.machines: list[Machine] = []
+        self.belongings = Belongings(self)
         self.endpoints: dict[str, Endpoint] = {}
         self.children: list[Process] = []
         self.ended = anyio.Event()
@@ -116,8 +116,6 @@ class Process:
         self._body = Interruption()
         self._handlers: set[Interruption] = set()
         self._handlers_done = asyncio.Event()
-        self._names: set[str] = set()
-        self._creations: set[Job[Any]] = set()
         self._tasks: TaskGroup | None = None
         self._handler_tasks: asyncio.TaskGroup | None = None
 
@@ -306,23 +304,15 @@ class Process:
 
     async def _clean_up(self) -> None:
         """End what the process owns: children, handlers, agents, machines, in this order."""
-        for creation in list(self._creations):
-            creation.cancel()
         for child in self.children:
             child.cancel()
-        for creation in list(self._creations):
-            await creation.done.wait()
+        await self.belongings.abandon()
         for child in list(self.children):
             await child.ended.wait()
             child.warn_unobserved()
         await self._end_handlers()
         self._open = False
-        async with anyio.create_task_group() as stops:
-            for agent in self.agents.values():
-                stops.start_soon(agent.stop)
-        async with anyio.create_task_group() as removals:
-            for machine in self.machines:
-                removals.start_soon(self.runtime.remove, machine)
+        await self.belongings.remove()
 
     async def _end_handlers(self) -> None:
         with anyio.move_on_after(HANDLER_GRACE):
@@ -382,77 +372,23 @@ class Process:
 
     # --- agents and machines
 
-    async def own(
-        self, make: Callable[[], Awaitable[T]], undo: Callable[[T], Awaitable[object]]
-    ) -> T:
-        """Make something that this process will own, as a task of the process.
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """The agents that it has made so far, by name."""
+        return self.belongings.agents
 
-        Cancelled meanwhile (the caller, or the process), what was made is undone.
-        """
-        creation = Job(make)
-        self._creations.add(creation)
-        self._stir(+1)
-        self._group.start_soon(creation.run)
-        try:
-            await outlast(creation.done, creation.cancel)
-        except CancelledError:
-            if creation.made:
-                await finish(self.runtime.tasks, undo, creation.made[0])
-            raise
-        finally:
-            self._creations.discard(creation)
-            self._stir(-1)
-        return creation.outcome()
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines that are removed with it."""
+        return self.belongings.machines
 
     async def own_machine(self, placement: Placement) -> Machine:
         """Make a machine that this process owns."""
-        machine = await self.own(lambda: self.runtime.provision(placement), self.runtime.remove)
-        self.machines.append(machine)
-        return machine
+        return await self.belongings.make_machine(placement, self._group)
 
     async def own_agent(self, name: str, order: AgentOrder) -> Agent:
-        """Start an agent that this process owns.
-
-        Raises:
-            InvalidName: the process has a live agent of this name, or is starting one.
-        """
-        taken = self.agents.get(name)
-        if name in self._names or (taken is not None and taken.status != "ended"):
-            raise InvalidName(f"agent {name!r}: {self.name!r} has an agent of this name already")
-        self._names.add(name)
-        try:
-            return await self.own(lambda: self._make_agent(name, order), self._unmake_agent)
-        finally:
-            self._names.discard(name)
-
-    async def _make_agent(self, name: str, order: AgentOrder) -> Agent:
-        machine = order.machine or await self.runtime.provision(order.placement)
-        try:
-            agent = Agent(
-                name,
-                scope=self,
-                runtime=self.runtime,
-                machine=machine,
-                harness=order.harness,
-                settings=order.settings,
-            )
-            await agent.start()
-        except BaseException:
-            if order.machine is None:
-                await self.runtime.remove(machine)
-            raise
-        if order.machine is None:
-            self.machines.append(machine)
-        self.agents[name] = agent
-        self.emit("agent_started", {"agent": name, "address": agent.address})
-        return agent
-
-    async def _unmake_agent(self, agent: Agent) -> None:
-        del self.agents[agent.name]
-        await agent.stop()
-        if agent.machine in self.machines:
-            self.machines.remove(agent.machine)
-            await self.runtime.remove(agent.machine)
+        """Start an agent that this process owns; see ``Belongings.make_agent``."""
+        return await self.belongings.make_agent(name, order, self._group)
 
     # --- looking after them
 
@@ -469,8 +405,13 @@ class Process:
 
     def _quiet_for(self, now: float) -> float:
         """Seconds for which nothing has happened that could end a wait; 0 while something may."""
-        agents = [a for a in self.agents.values() if a.status != "ended"]
-        busy = self._active or self._terminals or (self.endpoints and not agents)
+        agents = self.belongings.live_agents
+        busy = (
+            self._active
+            or self.belongings.busy
+            or self._terminals
+            or (self.endpoints and not agents)
+        )
         if busy or any(not c.ended.is_set() for c in self.children):
             return 0.0
         quiet = now - self._last_active
@@ -482,7 +423,7 @@ class Process:
         return quiet
 
     def _idleness(self, timeout: float) -> AgentIdle:
-        names = ", ".join(repr(a.address) for a in self.agents.values() if a.status != "ended")
+        names = ", ".join(repr(agent.address) for agent in self.belongings.live_agents)
         who = f"its agents ({names}) are idle" if names else "it has no agent"
         return AgentIdle(
             f"the process {self.name!r} has waited for {timeout:g} s for done() or fail(), and "
