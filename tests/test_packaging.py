@@ -110,7 +110,9 @@ def test_every_pin_is_hashed_and_names_no_index():
 
 def test_pins_fit_every_computer():
     """A lock that was made from one computer's own index holds the hashes of its files alone."""
-    pins = re.split(r"^(?=\w)", (ROOT / "constraints/locked.txt").read_text("utf-8"), flags=re.M)
+    pins = re.split(
+        r"^(?=\w)", (ROOT / "constraints/locked.txt").read_text("utf-8"), flags=re.MULTILINE
+    )
     compiled = {"librt", "msgspec", "mypy", "psutil", "pydantic-core", "ruff"}
     hashes = {pin.split("==")[0]: pin.count("--hash=") for pin in pins}
     assert {name for name in compiled if hashes[name] < 10} == set()
