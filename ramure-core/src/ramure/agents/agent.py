@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal, TypeVar, cast, overload
 
 import anyio
 
 from ramure.agents.lifecycle import Lifecycle
+from ramure.agents.outbox import Delivery, Outbox
 from ramure.agents.settings import AgentSettings
 from ramure.agents.toolbox import Offer, Toolbox
 from ramure.errors import (
@@ -43,14 +43,6 @@ PEER_TOOLS = frozenset({"message", "send_file", "download_file"})
 
 DELIVERY_TIMEOUT = 60.0
 """Seconds in which a connected bridge takes a message over."""
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """A message on its way: held by the bridge once ``queued``, with the model once ``taken``."""
-
-    message: protocol.Deliver
-    queued: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Agent:
@@ -106,8 +98,7 @@ class Agent:
             observer=self,
         )
         self._changed = asyncio.Event()
-        self._deliveries: dict[str, _Delivery] = {}
-        self._message_ids = count(1)
+        self._outbox = Outbox(self._lifecycle.tell, self.events)
         self._ask_ids = count(1)
         self._tools_in_flight = 0
         self._heard = time.monotonic()
@@ -205,16 +196,11 @@ class Agent:
                 AgentDied, f"it did not take a message over within {DELIVERY_TIMEOUT:g} s"
             )
 
-    def deliver(self, message: str) -> _Delivery:
+    def deliver(self, message: str) -> Delivery:
         """Put a message on its way without waiting for anything."""
         self._raise_if_ended()
         self._announce_tools()
-        number = f"m{next(self._message_ids)}"
-        delivery = _Delivery(protocol.Deliver(id=number, text=message))
-        self._deliveries[number] = delivery
-        self.events.emit("message_sent", {"id": number, "text": message})
-        self._lifecycle.tell(delivery.message)
-        return delivery
+        return self._outbox.post(message)
 
     @overload
     async def ask(self, message: str, *, timeout: float | None = None) -> str: ...
@@ -318,7 +304,7 @@ class Agent:
     @property
     def idle(self) -> bool:
         """True where it has nothing to do: its turn is over and no message or call is pending."""
-        return self.status == "idle" and not self._deliveries and not self._toolbox.busy
+        return self.status == "idle" and not self._outbox and not self._toolbox.busy
 
     @property
     def idle_seconds(self) -> float | None:
@@ -377,12 +363,9 @@ class Agent:
             case protocol.State():
                 self._on_state(message.state)
             case protocol.Queued():
-                if delivery := self._deliveries.get(message.id):
-                    delivery.queued.set()
+                self._outbox.queued(message.id)
             case protocol.Taken():
-                if taken := self._deliveries.pop(message.id, None):
-                    taken.queued.set()
-                    self.events.emit("taken", {"id": message.id})
+                self._outbox.taken(message.id)
             case protocol.Used():
                 self._on_usage(message)
             case protocol.Failure():
@@ -452,8 +435,7 @@ class Agent:
         self._come_up()
         self.events.emit("restarted", {"incarnation": self._lifecycle.incarnation})
         self._scope.emit("agent_restarted", {"agent": self.name, "reason": reason})
-        for delivery in list(self._deliveries.values()):
-            self._lifecycle.tell(delivery.message)
+        self._outbox.post_again()
 
     def lost(self, ending: Ending) -> None:
         """Its program is gone for good."""
