@@ -28,6 +28,7 @@ class Crowd:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
+        await self._process.stdout.readline()
         return self
 
     async def __aexit__(self, *_):
@@ -216,6 +217,7 @@ async def main():
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     agents, joining = [], set()
+    print("ready", flush=True)
 
     async def add(joined):
         agents.append(await join(*joined))

@@ -22,7 +22,8 @@ async def measure(emit, stream):
     if stream is not None:
         for _ in range(RECENT):
             emit("finished", DATA)
-        measured["an event read"] = await read(stream, RECENT)
+        again = [await read(stream, RECENT) for _ in range(20)]
+        measured["an event read"] = sum(again) / len(again)
     start = time.perf_counter()
     for _ in range(events):
         emit("finished", DATA)

@@ -1,0 +1,34 @@
+"""Machines that end together share the looks for what is left of them: each still loses all."""
+
+import anyio
+import psutil
+
+from ramure.backends.local import LocalBackend, LocalImage
+from ramure.values import Host
+
+MANY = 20
+STRAY = "setsid sleep 1000 >/dev/null 2>&1 & echo $!"
+
+
+async def test_each_is_rid_of_its_own(ramure_home, tmp_path):
+    machines, strays = [await provision(f"m{number}", tmp_path) for number in range(MANY)], []
+    kept = machines.pop()
+    for machine in [*machines, kept]:
+        started = await machine.exec(STRAY, check=True)
+        strays.append(psutil.Process(int(started.stdout)))
+    async with anyio.create_task_group() as tasks:
+        for machine in machines:
+            tasks.start_soon(machine.destroy)
+    assert [runs(stray) for stray in strays] == [False] * (MANY - 1) + [True]
+    await kept.destroy()
+    assert not runs(strays[-1])
+
+
+async def provision(name, workdir):
+    return await LocalBackend().provision(
+        LocalImage(workdir), Host("local"), name=name, labels={"ramure.run": "r"}
+    )
+
+
+def runs(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
