@@ -413,7 +413,7 @@ async def test_a_killed_program_takes_its_agents_along(make_agent, stopped):
 async def test_works_on_a_machine_that_is_elsewhere(make_agent, pi, monkeypatch):
     """As far as a machine without the tool set goes, this computer can be one."""
     async with make_agent() as agent:
-        node = Path(os.environ["RAMURE_PI"]).parents[1] / "node" / "bin"
+        node = Path(os.environ["RAMURE_PI"]).parents[1] / ".bin"
         monkeypatch.setenv("PATH", f"{node}:{os.environ['PATH']}")
         monkeypatch.setattr(agent.machine, "here", False, raising=False)
         assert await agent.harness.check(agent.machine) == []
