@@ -30,7 +30,7 @@ from ramure.harness import Harness
 from ramure.machine import Command, LocalPath, Machine
 from ramure.run import protocol
 from ramure.run.runtime import Runtime
-from ramure.scope import Scope, current
+from ramure.scope import Scope, current, on_the_loop
 from ramure.tools import Tool
 from ramure.values import Ending, ExecResult, Json, Terminal, Usage
 
@@ -97,7 +97,7 @@ class Agent:
             runtime=runtime,
             observer=self,
         )
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # there only while somebody waits
         self._outbox = Outbox(self._lifecycle.tell, self.events)
         self._ask_ids = count(1)
         self._tools_in_flight = 0
@@ -138,6 +138,7 @@ class Agent:
 
         return register
 
+    @on_the_loop
     def offer(self, tool: Tool) -> None:
         """Offer a tool that is already made.
 
@@ -181,14 +182,15 @@ class Agent:
             AgentEnded: it has ended already.
             AgentDied: it ended before it had the message.
         """
-        delivery = self.deliver(message)
-        waiting = delivery.queued
+        self._nudged = 0
+        waiting = self.deliver(message).queued
         with anyio.move_on_after(None) as patience:
             while not waiting.is_set():
                 self._raise_if_ended()
                 # A connection that is down has its own, longer bound: the lease.
-                patience.deadline = math.inf
-                if self._lifecycle.connected:
+                if not self._lifecycle.connected:
+                    patience.deadline = math.inf
+                elif patience.deadline == math.inf:
                     patience.deadline = anyio.current_time() + DELIVERY_TIMEOUT
                 await self._next_change()
         if not waiting.is_set():
@@ -200,6 +202,7 @@ class Agent:
         """Put a message on its way without waiting for anything."""
         self._raise_if_ended()
         self._announce_tools()
+        self._heard = time.monotonic()
         return self._outbox.post(message)
 
     @overload
@@ -332,10 +335,13 @@ class Agent:
         }
 
     def _change(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def _next_change(self) -> None:
+        if self._changed is None:
+            self._changed = asyncio.Event()
         await self._changed.wait()
 
     def _raise_if_ended(self) -> None:
@@ -355,7 +361,7 @@ class Agent:
         self._heard = time.monotonic()
         match message:
             case protocol.Call():
-                self._toolbox.call(message, self._lifecycle.tell)
+                self._on_call(message)
             case protocol.Cancel():
                 self._toolbox.abort(message.call)
             case protocol.Activity():
@@ -375,6 +381,12 @@ class Agent:
             case protocol.Bye():
                 self.events.emit("bye", {"reason": message.reason})
         self._change()
+
+    def _on_call(self, call: protocol.Call) -> None:
+        self._nudged = 0
+        life = self._lifecycle.life
+        # Answered where it came from: another life of the agent counts its calls anew.
+        self._toolbox.call(call, life.channel.send if life else self._lifecycle.tell)
 
     def _on_ready(self, ready: protocol.Ready) -> None:
         self.pid = ready.pid
@@ -397,8 +409,6 @@ class Agent:
         self.status = "busy" if state == "busy" else "idle"
         self._tools_in_flight = 0
         self._idle_since = time.monotonic() if state == "idle" else None
-        if state == "busy":
-            self._nudged = self._nudged or 0
         self.events.emit(state, None)
         self._scope.emit(f"agent_{state}", {"agent": self.name})
 
@@ -454,7 +464,7 @@ class Agent:
         ``waiting``: its process sits in ``wait()``.
         """
         self._lifecycle.tend(now)
-        if self.status == "busy":
+        if self.status == "busy" or self._outbox:
             self._check_stall(now)
         elif self.idle and waiting:
             self._nudge(now)

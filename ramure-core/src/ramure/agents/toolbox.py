@@ -27,13 +27,23 @@ class Offer:
     context: Context
 
 
+@dataclass(slots=True, eq=False)
+class Running:
+    """A call at work; ``aborted`` once the agent waits for it no longer."""
+
+    call: Call
+    reply: Callable[[Result], object]
+    handler: Interruption | None = None
+    aborted: bool = False
+
+
 class Toolbox:
     """What one agent can call. Calls run concurrently, each as a task of its tool's process."""
 
     def __init__(self, events: EventStream) -> None:
         self._events = events
         self._offers: dict[str, Offer] = {}
-        self._running: dict[str, Interruption] = {}
+        self._running: dict[str, Running] = {}
 
     def add(self, offer: Offer) -> None:
         """Offer a tool; one of the same name is replaced."""
@@ -58,7 +68,7 @@ class Toolbox:
             for offer in self._offers.values()
         ]
 
-    def call(self, call: Call, reply: Callable[[Result], None]) -> None:
+    def call(self, call: Call, reply: Callable[[Result], object]) -> None:
         """Start the handler of a call; ``reply`` gets the one answer it has."""
         self._events.emit(
             "tool_call", {"call": call.call, "tool": call.tool, "arguments": call.arguments}
@@ -73,39 +83,49 @@ class Toolbox:
         else:
             self._start(call, offer, reply)
 
-    def _start(self, call: Call, offer: Offer, reply: Callable[[Result], None]) -> None:
+    def _start(self, call: Call, offer: Offer, reply: Callable[[Result], object]) -> None:
+        running = Running(call, reply)
+        self._running[call.call] = running
         try:
-            self._running[call.call] = offer.scope.start(
-                lambda: self._run(call, offer, reply), offer.context
-            )
+            running.handler = offer.scope.start(lambda: self._run(running, offer), offer.context)
         except Exception as error:  # noqa: BLE001 whatever it is, the call has to have an answer
+            del self._running[call.call]
             text = f"the tool {call.tool!r} could not be started: {error!r}"
             self._answer(call, reply, ok=False, text=text)
 
-    async def _run(self, call: Call, offer: Offer, reply: Callable[[Result], None]) -> None:
+    async def _run(self, running: Running, offer: Offer) -> None:
+        call = running.call
         try:
             outcome = await offer.tool.run(call.arguments)
-            self._answer(call, reply, ok=outcome.ok, text=outcome.text)
+            if not running.aborted:
+                self._answer(call, running.reply, ok=outcome.ok, text=outcome.text)
         except CancelledError:
-            if call.call in self._running:  # not aborted by the agent
+            if not running.aborted:
                 text = f"cancelled: the process {offer.scope.name!r} has ended"
-                self._answer(call, reply, ok=False, text=text)
+                self._answer(call, running.reply, ok=False, text=text)
             raise
         finally:
-            self._running.pop(call.call, None)
+            if self._running.get(call.call) is running:
+                del self._running[call.call]
 
-    def _answer(self, call: Call, reply: Callable[[Result], None], *, ok: bool, text: str) -> None:
-        self._events.emit("tool_result", {"call": call.call, "ok": ok, "text": text[:SHOWN]})
+    def _answer(self, call: Call, reply: Callable[[Result], object], *, ok: bool, text: str) -> None:
+        lost = ""
         try:
             reply(Result(call=call.call, ok=ok, text=text))
         except AgentError as error:
-            self._events.emit("tool_result_lost", {"call": call.call, "error": error.reason})
+            lost = error.reason
+        # Only now: the agent goes on while this is written.
+        self._events.emit("tool_result", {"call": call.call, "ok": ok, "text": text[:SHOWN]})
+        if lost:
+            self._events.emit("tool_result_lost", {"call": call.call, "error": lost})
 
     def abort(self, call: str) -> None:
         """The agent no longer waits for this call: cancel its handler."""
         if running := self._running.pop(call, None):
+            running.aborted = True
             self._events.emit("tool_aborted", {"call": call})
-            running.cancel()
+            if running.handler is not None:
+                running.handler.cancel()
 
     def abort_all(self) -> None:
         """The agent's program is gone, and so is whoever waited for these calls."""
