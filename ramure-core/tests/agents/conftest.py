@@ -48,6 +48,7 @@ class Puppets(Harness):
         self.problems = []
         self.mute = False
         self.problem = ""
+        self.slow = 0.0
         self._tasks = None
         self._news = anyio.Event()
 
@@ -55,6 +56,7 @@ class Puppets(Harness):
         return self.problems
 
     async def start(self, machine, spec, route):
+        await anyio.sleep(self.slow)
         puppet = Puppet(spec, route)
         self.started.setdefault(spec.address, []).append(puppet)
         if not self.mute:

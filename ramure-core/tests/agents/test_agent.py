@@ -458,6 +458,42 @@ async def test_a_restart_cancels_the_open_calls_of_the_predecessor(puppets):
         await handle.events.listen_for("agent_restarted", replay=True, timeout=30)
 
 
+@pytest.mark.parametrize("pause", [0.1, 1.2])
+async def test_stopped_while_it_is_restarted_it_stays_stopped(puppets, pause):
+    async with one_agent(puppets, on_failure="restart") as (_, w, puppet):
+        puppets.slow = 0.5
+        restarting = w.events.listen_for("restarting", timeout=20)
+        puppet.die()
+        await restarting
+        await anyio.sleep(pause)  # in the backoff, or while the next is being started
+        await w.stop()
+        assert w.status == "ended"
+        await anyio.sleep(2)
+        assert all(p.stopped for p in puppets.started["w"])
+        assert w.status == "ended"
+
+
+async def test_a_stop_that_fails_keeps_nothing_else_from_ending(puppets, ramure_home, monkeypatch):
+    async def broken(self):
+        raise FileNotFoundError("the folder is gone")
+
+    @agent_process
+    async def main():
+        await agent("w", harness=puppets)
+        monkeypatch.setattr(type(puppets.started["w"][0]), "stop", broken)
+        return "fine"
+
+    assert await main() == "fine"
+    assert not list((ramure_home / "runtimes").iterdir())
+
+
+async def test_a_message_that_is_never_taken_is_a_failure(puppets):
+    async with one_agent(puppets, stall_timeout=0.5) as (handle, w, _):
+        await w.send("is anybody there?")
+        with anyio.fail_after(20), pytest.raises(ramure.AgentStalled):
+            await handle
+
+
 async def test_a_model_failure_for_good_fails_the_process(puppets):
     async with one_agent(puppets) as (handle, _, puppet):
         puppet.bridge.failure("500 again", final=False)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -268,3 +269,38 @@ def test_a_run_that_is_starting_is_not_taken_for_dead(tmp_path):
             assert sweep.is_alive(tmp_path)
     assert seen == [True]
     assert not sweep.is_alive(tmp_path)
+
+
+def test_sys_exit_in_a_body(start):
+    program = start(AT_WORK.format(then="sys.exit(3)"))
+    program.hear("up")
+    code, errors = program.end()
+    assert (code, errors) == (3, "")
+    program.wait_clean(BOUND)
+
+
+def test_a_forked_child_is_not_the_program(start):
+    """Ending it ends nothing else, and with it alive the program's death is noticed."""
+    then = """
+    import multiprocessing, time
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=time.sleep, args=(20,)) for _ in range(2)]
+    for child in children:
+        child.start()
+    children[0].terminate()
+    await asyncio.to_thread(children[0].join)
+    say("terminated")
+    await wait()
+    """
+    program = start(AT_WORK.format(then=textwrap.dedent(then).strip().replace("\n", "\n    ")))
+    program.hear("terminated")
+    assert program.process.poll() is None
+    program.signal(signal.SIGKILL)
+    program.process.wait()
+    deadline = time.monotonic() + KILLED
+    while program.files():
+        assert time.monotonic() < deadline, program.files()
+        time.sleep(0.1)
+    (child,) = program.processes()
+    os.kill(child, signal.SIGKILL)
+    program.end()

@@ -602,3 +602,38 @@ async def test_execution_ids_sort_by_time():
     time.sleep(1.1)  # noqa: ASYNC251 the ids count seconds
     assert new_execution_id() > first
     assert len(first) == 10
+
+
+async def test_where_warnings_are_errors_an_unseen_failure_is_one():
+    @agent_process
+    async def main():
+        spawn(failing)
+        await asyncio.sleep(0.05)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="nobody looked"):
+            await main()
+
+
+async def test_failures_that_were_looked_at_late_are_forgotten():
+    @agent_process
+    async def main():
+        handle = spawn(failing)
+        await asyncio.sleep(0.05)
+        assert len(current_process().children) == 1
+        with pytest.raises(ramure.ProcessFailed):
+            await handle
+        return len(current_process().children)
+
+    assert await main() == 0
+
+
+async def test_nothing_new_is_started_while_a_process_ends():
+    @agent_process
+    async def main():
+        await current_process().belongings.abandon()
+        with pytest.raises(ramure.NotInProcess, match="starts nothing new"):
+            await ramure.machine()
+
+    await main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -14,8 +14,8 @@ import anyio
 
 from ramure._files import absolute
 from ramure.agents.settings import AgentSettings
-from ramure.cancellation import complete, finish
-from ramure.errors import AgentEnded, AgentStartFailed, RamureError
+from ramure.cancellation import Job, complete, finish, outlast
+from ramure.errors import AgentEnded, AgentStartFailed
 from ramure.harness import Harness
 from ramure.machine import Machine
 from ramure.run.protocol import FromAgent, FromRun, Ready
@@ -87,6 +87,8 @@ class Lifecycle:
         self._reported = asyncio.Event()
         self._unlinked_since: float | None = None
         self._losses: list[float] = []
+        self._loss: Job[None] | None = None
+        self._lost: Life | None = None
         self._stopping = False
         self._lease = LEASE_HERE if machine.here else LEASE_ELSEWHERE
 
@@ -119,6 +121,7 @@ class Lifecycle:
         """
         self.incarnation += 1
         self._ready, self._reported = None, asyncio.Event()
+        self._unlinked_since = None
         spec = await self._spec()
         life = await complete(self._runtime.tasks, lambda: self._launch(spec), undo=self._end)
         try:
@@ -213,37 +216,48 @@ class Lifecycle:
     def tend(self, now: float) -> None:
         """Give up a program that lives but has been out of reach for too long."""
         since, patience = self._unlinked_since, self._lease + LINK_GRACE
-        if self.life is not None and since is not None and now - since > patience:
+        if self.life is None or since is None or not self._reported.is_set():
+            return
+        if now - since > patience:
             self._unlinked_since = None
-            ending = Ending(f"nothing was heard of it for {patience:g} s")
-            self._runtime.tasks.start_soon(self._lose, self.life, ending)
+            self._lose(self.life, Ending(f"nothing was heard of it for {patience:g} s"))
 
     async def _watch(self, life: Life) -> None:
-        await self._lose(life, await life.session.wait())
+        try:
+            ending = await life.session.wait()
+        except Exception as error:  # noqa: BLE001 whatever it is, nobody watches the program now
+            ending = Ending(f"it cannot be watched any more: {error!r}")
+        self._lose(life, ending)
 
-    async def _lose(self, life: Life, ending: Ending) -> None:
+    def _lose(self, life: Life, ending: Ending) -> None:
+        """Begin to deal with a loss: one piece of work at a time, which ``stop`` can end."""
         if self._stopping or life is not self.life:
             return
-        self.life = None
-        screen = ending.screen or await life.session.screen()
-        await self._end(life)
-        await self._restart_or_give_up(Ending(ending.reason, ending.exit_code, screen))
+        self.life, self._lost = None, life
+        self._loss = Job(lambda: self._deal_with(life, ending))
+        self._runtime.tasks.start_soon(self._loss.run)
+
+    async def _deal_with(self, life: Life, ending: Ending) -> None:
+        try:
+            screen = ending.screen or await life.session.screen()
+            await finish(self._runtime.tasks, self._end, life)
+            ending = Ending(ending.reason, ending.exit_code, screen)
+            await self._restart_or_give_up(ending)
+        except Exception as error:  # noqa: BLE001 an error of ours must not hide the loss
+            self._observer.lost(Ending(f"{ending.reason}; then: {error!r}", screen=ending.screen))
 
     async def _restart_or_give_up(self, ending: Ending) -> None:
         while self._settings.on_failure == "restart" and self._may_restart():
             self._observer.restarting(ending.reason)
             await anyio.sleep(min(2.0 ** (len(self._losses) - 1), LONGEST_BACKOFF))
-            if self._stopping:
-                return
             try:
                 await self.start()
-            except RamureError as error:
+            except Exception as error:  # noqa: BLE001 tried again, or told, whatever it is
                 ending = Ending(f"{ending.reason}; starting it again failed: {error}")
             else:
                 self._observer.restarted(ending.reason)
                 return
-        if not self._stopping:
-            self._observer.lost(ending)
+        self._observer.lost(ending)
 
     def _may_restart(self) -> bool:
         now = time.monotonic()
@@ -255,22 +269,33 @@ class Lifecycle:
     async def stop(self) -> None:
         """End the program and remove what it left. Idempotent."""
         self._stopping = True
-        life, self.life = self.life, None
-        if life is not None:
+        if self._loss is not None:
+            self._loss.cancel()
+            await outlast(self._loss.done)
+        lives = [life for life in (self.life, self._lost) if life is not None]
+        self.life = self._lost = None
+        for life in lives:
             await finish(self._runtime.tasks, self._end, life)
 
     async def _end(self, life: Life) -> None:
-        with anyio.move_on_after(STOPPING) as patience:
-            self._runtime.retire(life.channel, "the run ends it")
-            await life.session.stop()
-        if patience.cancelled_caught:
-            self._runtime.journal.record("cleanup_failed", {"what": f"stopping {self.address}"})
+        try:
+            with anyio.fail_after(STOPPING):
+                self._runtime.retire(life.channel, "the run ends it")
+                await life.session.stop()
+        except Exception as error:  # noqa: BLE001 the rest of the cleaning goes on
+            what = {"what": f"stopping {self.address}", "error": repr(error)}
+            self._runtime.journal.record("cleanup_failed", what)
 
 
 async def _first(
-    wait: Callable[[], object], tell: Callable[[Ending], None], race: anyio.CancelScope
+    wait: Callable[[], Awaitable[Ending]],
+    tell: Callable[[Ending], None],
+    race: anyio.CancelScope,
 ) -> None:
-    tell(await wait())  # type: ignore[misc]
+    try:
+        tell(await wait())
+    except Exception as error:  # noqa: BLE001 told as an ending: a group would wrap it
+        tell(Ending(f"it cannot be watched: {error!r}"))
     race.cancel()
 
 

@@ -108,7 +108,9 @@ class Toolbox:
             if self._running.get(call.call) is running:
                 del self._running[call.call]
 
-    def _answer(self, call: Call, reply: Callable[[Result], object], *, ok: bool, text: str) -> None:
+    def _answer(
+        self, call: Call, reply: Callable[[Result], object], *, ok: bool, text: str
+    ) -> None:
         lost = ""
         try:
             reply(Result(call=call.call, ok=ok, text=text))

@@ -66,9 +66,9 @@ async def agent(
         model: as the harness reads it (pi: ``provider/model``); None for its default.
         cwd: working directory; relative paths are under the machine's own.
         env: further environment of its program; may hold secrets.
-        on_failure: what happens when its program, its machine or its model fails for good:
-            ``fail`` fails the process, ``ignore`` leaves it to the program (it sees the events),
-            ``restart`` starts the program again (3 times within 5 minutes at the most).
+        on_failure: what happens when it fails. ``fail`` fails the process; ``ignore`` leaves it to
+            the program, which sees the events; ``restart`` starts the agent's program again when
+            it has died (3 times within 5 minutes at the most), and fails the process otherwise.
         nudge: what to tell it when it goes idle while the process waits.
         start_timeout: seconds from the program's start to its first word.
         stall_timeout: seconds that its model may be silent while working; None for ever.
@@ -178,6 +178,7 @@ def emit(type: str, data: Any = None) -> None:  # noqa: A002 the public name
     require_process("emit()").emit(type, data)
 
 
+@on_the_loop
 def expose(function: EndpointFunction) -> EndpointFunction:
     """Register an async function as an endpoint of this process.
 

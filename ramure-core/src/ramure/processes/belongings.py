@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 
 from ramure.agents.agent import Agent
 from ramure.cancellation import Job, finish, outlast
-from ramure.errors import InvalidName
+from ramure.errors import InvalidName, NotInProcess
 from ramure.machine import Machine
 from ramure.placement import Placement
 from ramure.processes.requests import AgentOrder
@@ -40,6 +40,7 @@ class Belongings:
         self._runtime = process.runtime
         self._reserved: set[str] = set()
         self._creations: set[Job[Any]] = set()
+        self._abandoned = False
 
     # --- making
 
@@ -65,7 +66,11 @@ class Belongings:
             raise InvalidName(f"agent {name!r}: {owner!r} has an agent of this name already")
         self._reserved.add(name)
         try:
-            return await self._own(lambda: self._make_agent(name, order), self._remove_agent, tasks)
+            return await self._own(
+                lambda: self._make_agent(name, order),
+                lambda agent: self._remove_agent(agent, order),
+                tasks,
+            )
         finally:
             self._reserved.discard(name)
 
@@ -75,6 +80,9 @@ class Belongings:
         undo: Callable[[T], Awaitable[object]],
         tasks: TaskGroup,
     ) -> T:
+        if self._abandoned:
+            ending = self._process.name
+            raise NotInProcess(f"the process {ending!r} is ending and starts nothing new")
         creation = Job(make)
         self._creations.add(creation)
         tasks.start_soon(creation.run)
@@ -117,14 +125,16 @@ class Belongings:
             self.machines.remove(machine)
             await self._runtime.remove(machine)
 
-    async def _remove_agent(self, agent: Agent) -> None:
+    async def _remove_agent(self, agent: Agent, order: AgentOrder) -> None:
         if self.agents.get(agent.name) is agent:
             del self.agents[agent.name]
         await agent.stop()
-        await self._remove_machine(agent.machine)
+        if order.machine is None:
+            await self._remove_machine(agent.machine)
 
     async def abandon(self) -> None:
         """Make nothing more: cancel what is being made, and wait for its end."""
+        self._abandoned = True
         creations = list(self._creations)
         for creation in creations:
             creation.cancel()

@@ -96,7 +96,7 @@ class ProcessHandle(Generic[R]):
         return self._result().__await__()
 
     async def _result(self) -> R:
-        self._process.observed = True
+        self._process.observe()
         await self._process.ended.wait()
         return cast("R", self._process.unwrap())
 
@@ -118,7 +118,7 @@ class ProcessHandle(Generic[R]):
     @property
     def events(self) -> EventStream:
         """The process's events, from the first on, as an async-iterable stream."""
-        self._process.observed = True
+        self._process.observe()
         return self._process.events
 
     @property
@@ -133,7 +133,7 @@ class ProcessHandle(Generic[R]):
 
     def cancel(self) -> None:
         """Ask the process to end. Returns at once; await the handle for its end."""
-        self._process.observed = True
+        self._process.observe()
         self._process.cancel()
 
     async def call(self, name: str, /, **arguments: Any) -> Any:

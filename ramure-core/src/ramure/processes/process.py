@@ -47,6 +47,9 @@ T = TypeVar("T")
 HANDLER_GRACE = 5.0
 """Seconds that handlers and endpoints still running at the end of their process have to finish."""
 
+HANDLER_CLEANUP = 15.0
+"""Seconds that cancelled ones have for their own cleanup; after 10 every ``await`` is cancelled."""
+
 
 class UnobservedFailure(RuntimeWarning):
     """A spawned process failed, and nobody awaited its handle, read its events or bubbled them."""
@@ -268,7 +271,7 @@ class Process:
                     await self._clean_up()
         finally:
             self._tasks = self._handler_tasks = None
-            self._tell(outcome)
+            self._tell(self._look_at_children(outcome))
 
     async def _run_body(self, body: Callable[[], Awaitable[Any]]) -> Outcome:
         alarm = self._set_alarm()
@@ -279,7 +282,9 @@ class Process:
             return Outcome("cancelled", error=self._cancellation())
         except Interrupted:
             return self._interruption()
-        except Exception as error:  # noqa: BLE001 the outcome is for whoever awaits the process
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 sys.exit(), too, is for whoever awaits it
             return Outcome("failed", error=error)
         finally:
             if alarm is not None:
@@ -309,18 +314,21 @@ class Process:
         await self.belongings.abandon()
         for child in list(self.children):
             await child.ended.wait()
-            child.warn_unobserved()
         await self._end_handlers()
         self._open = False
         await self.belongings.remove()
 
     async def _end_handlers(self) -> None:
-        with anyio.move_on_after(HANDLER_GRACE):
+        await self._handlers_ended(HANDLER_GRACE)
+        for handling in list(self._handlers):
+            handling.cancel()
+        await self._handlers_ended(HANDLER_CLEANUP)
+
+    async def _handlers_ended(self, patience: float) -> None:
+        with anyio.move_on_after(patience):
             while self._handlers:
                 self._handlers_done = asyncio.Event()
                 await self._handlers_done.wait()
-        for handling in list(self._handlers):
-            handling.cancel()
 
     def _tell(self, outcome: Outcome) -> None:
         """Tell the end, after everything is gone: a retry may use the same names at once."""
@@ -342,14 +350,24 @@ class Process:
             raise outcome.error
         return outcome.value
 
-    def warn_unobserved(self) -> None:
-        """Say so where the process failed and nobody looked."""
-        outcome = self.outcome
-        if self.observed or outcome is None or outcome.status != "failed":
-            return
-        text = f"the process {self.name!r} failed and nobody looked: {outcome.error!r}"
-        self.runtime.journal.record("unobserved_failure", {"process": self.id, "error": text})
-        warnings.warn(text, UnobservedFailure, stacklevel=2)
+    def _look_at_children(self, outcome: Outcome) -> Outcome:
+        """Say which children failed while nobody looked. Where warnings are errors, so is this."""
+        for child in self.children:
+            failure = cast("Outcome", child.outcome).error
+            text = f"the process {child.name!r} failed and nobody looked: {failure!r}"
+            self.runtime.journal.record("unobserved_failure", {"process": child.id, "error": text})
+            try:
+                warnings.warn(text, UnobservedFailure, stacklevel=2)
+            except UnobservedFailure as error:
+                if outcome.status == "done":
+                    outcome = Outcome("failed", error=error)
+        return outcome
+
+    def observe(self) -> None:
+        """Somebody looks at what becomes of the process."""
+        self.observed = True
+        if self.ended.is_set() and self.parent is not None and self in self.parent.children:
+            self.parent.children.remove(self)
 
     # --- children
 
@@ -448,6 +466,6 @@ class Process:
 
 async def run_child(process: Process) -> Any:
     """Await a child that was called like a function: its end, its result, its errors."""
-    process.observed = True
+    process.observe()
     await outlast(process.ended, process.cancel)
     return process.unwrap()

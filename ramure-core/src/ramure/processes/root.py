@@ -29,7 +29,10 @@ async def tend(root: Process) -> None:
     """Look after a run's processes and agents until cancelled."""
     while True:
         await anyio.sleep(TICK)
-        root.tend(time.monotonic())
+        try:
+            root.tend(time.monotonic())
+        except Exception as error:  # noqa: BLE001 the run goes on, and so does looking after it
+            root.runtime.journal.record("tend_failed", {"error": repr(error)})
 
 
 class Root:
@@ -46,6 +49,7 @@ class Root:
         self.body = body
         self.process: Process | None = None
         self.begun = anyio.Event()
+        self._signal = ""
 
     async def run(self) -> Any:
         """The whole life of a run; gives the root's result or raises its error as it is."""
@@ -66,6 +70,7 @@ class Root:
         return cast("Process", self.process).unwrap()
 
     def _end(self, signal: str) -> None:
+        self._signal = signal
         if self.process is not None:
             self.process.runtime.journal.record("signal", {"signal": signal})
             self.process.cancel()
@@ -81,8 +86,10 @@ class Root:
         try:
             await complete(tasks, runtime.start)
             process = Process(self.name, runtime, parent=None, placement=placement, options=options)
-            self.process = process
             await control.open(runtime.socket, operations(process))
+            self.process = process
+            if self._signal:  # it came while the run was starting
+                self._end(self._signal)
             tasks.start_soon(process.run, self.body)
             tasks.start_soon(tend, process)
             self.begun.set()

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from ramure.run import forks
+
 PATIENCE = 3
 """So many Ctrl-C end a program, whatever it is doing."""
 
@@ -82,8 +84,15 @@ class _Watch:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
+    def forked(self) -> None:
+        """In a child of the program: these are not its runs."""
+        if self._ours:
+            forks.default_signals(self._ours)
+        self._ours, self._ends = [], []
+
 
 _watch = _Watch()
+forks.in_children(_watch.forked)
 
 
 @contextmanager

@@ -29,7 +29,10 @@ class Keeper:
         """
         import subprocess
 
+        from ramure.run import forks
+
         reader, self._pipe = os.pipe()
+        forks.withhold(self._pipe)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, run],
@@ -45,13 +48,21 @@ class Keeper:
 
     def dismiss(self) -> None:
         """The run has ended by itself: let the keeper go, and wait for its end (a few ms)."""
+        import subprocess
+
+        from ramure.run import forks
+
         try:
             os.write(self._pipe, BYE)
         except BrokenPipeError:
             pass  # it is gone already; the run has cleaned up by itself
         finally:
-            os.close(self._pipe)
-        self._process.wait()
+            forks.close(self._pipe)
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,7 +23,7 @@ from anyio.abc import TaskGroup
 
 from ramure import paths
 from ramure.cancellation import complete, finish
-from ramure.errors import AgentStartFailed, MachineError, RamureError, UsageError
+from ramure.errors import AgentStartFailed, MachineError, UsageError
 from ramure.harness import Harness, Session
 from ramure.machine import Backend, Machine
 from ramure.placement import ListenerOptions, Placement
@@ -106,13 +106,11 @@ class Runtime:
         listener: ListenerOptions | None = None,
         plugins: Plugins | None = None,
     ) -> None:
-        self.id = new_execution_id()
         self.name = name
         self.tasks = tasks
         self.started = time.time()
-        self.folder = paths.runtimes() / self.id
-        self.socket = paths.runtimes() / f"{self.id}.sock"
-        self.logs = Path(log_dir).absolute() if log_dir else paths.logs() / self.id
+        self._log_dir = Path(log_dir).absolute() if log_dir else None
+        self._take_id(new_execution_id())
         self.plugins = plugins or Plugins.load()
         self.tenancies: dict[str, Tenancy] = {}
         self._listener_options = listener
@@ -120,7 +118,14 @@ class Runtime:
         self._addresses: set[str] = set()
         self._counter = 0
         self._closing = AsyncExitStack()
+        self._keeper: Keeper | None = None
         self._routes = anyio.Lock()
+
+    def _take_id(self, id_: str) -> None:
+        self.id = id_
+        self.folder = paths.runtimes() / id_
+        self.socket = paths.runtimes() / f"{id_}.sock"
+        self.logs = self._log_dir or paths.logs() / id_
 
     # --- start and end
 
@@ -130,12 +135,9 @@ class Runtime:
         Each step leaves with ``close`` what undoes it, so that a start that fails halfway is undone
         as well.
         """
-        keeper = await anyio.to_thread.run_sync(Keeper, self.id, str(paths.home()))
-        self._closing.push_async_callback(self._patiently, anyio.to_thread.run_sync, keeper.dismiss)
         self._make_folder()
-        self._closing.push_async_callback(self._patiently, self._leave_nothing)
-        self.journal = Journal(self.logs)
-        self._closing.callback(self.journal.close)
+        self._closing.push_async_callback(self._leave)
+        self._keeper = await anyio.to_thread.run_sync(Keeper, self.id, str(paths.home()))
         self.ledger = Ledger(self.folder)
         self._closing.callback(self.ledger.close)
         self.ledger.run(**self.facts())
@@ -145,9 +147,27 @@ class Runtime:
         self.tasks.start_soon(self._sweep_dead_runs)
 
     def _make_folder(self) -> None:
+        """Make the run's folder and lock; where its id is taken, under another."""
         paths.make_private(paths.runtimes())
-        paths.make_private(self.folder)
-        self._closing.enter_context(sweep.new_lock(self.folder))
+        while True:
+            try:
+                self.folder.mkdir(mode=0o700)
+                break
+            except FileExistsError:
+                self._take_id(new_execution_id())
+        try:
+            self.journal = Journal(self.logs)
+            self._closing.enter_context(sweep.new_lock(self.folder))
+        except BaseException:
+            sweep.remove_files(self.folder)
+            raise
+
+    async def _leave(self) -> None:
+        """The last of the closing: the keeper may be needed until all else is gone."""
+        await self._patiently(self._leave_nothing)
+        if self._keeper is not None:
+            await self._patiently(anyio.to_thread.run_sync, self._keeper.dismiss)
+        self.journal.close()
 
     async def _listen(self) -> Target:
         agents = paths.socket_path(self.folder / "agents.sock")
@@ -171,11 +191,13 @@ class Runtime:
 
     async def _sweep_dead_runs(self) -> None:
         """Remove in the background what runs left whose keepers died with them."""
-        for folder in await anyio.to_thread.run_sync(sweep.dead_runs):
-            try:
-                await sweep.sweep(folder, self.plugins)
-            except (RamureError, OSError) as error:
-                self.journal.record("sweep_failed", {"run": folder.name, "error": str(error)})
+        try:
+            folders = await anyio.to_thread.run_sync(sweep.dead_runs)
+            for folder in folders:
+                with suppress(sweep.StillAlive):
+                    await sweep.sweep(folder, self.plugins)
+        except Exception as error:  # noqa: BLE001 what others left must not end this run
+            self.journal.record("sweep_failed", {"error": repr(error)})
 
     async def close(self) -> None:
         """Remove what the run still owns. Shielded; each step is bounded."""
@@ -242,17 +264,18 @@ class Runtime:
         self._counter += 1
         name = f"ramure-{self.id}-{self._counter}"
         host = await placement.choose_host()
+        try:
+            return await self._provision_on(host, placement, name)
+        except BaseException:
+            placement.release_host(host)
+            raise
+
+    async def _provision_on(self, host: Host, placement: Placement, name: str) -> Machine:
         backend = self.backend(placement.backend)
         self.journal.record("machine_starting", {"machine": name, "host": str(host)})
         self.ledger.making(name, backend.name, str(host), durable=not backend.here)
-        try:
-            machine = await backend.provision(
-                placement.image, host, name=name, labels=self.labels()
-            )
-        except BaseException:
-            # Its entry stays in the ledger: at the run's end somebody looks whether all is gone.
-            placement.release_host(host)
-            raise
+        # Where this fails, the entry stays in the ledger: at the run's end somebody looks.
+        machine = await backend.provision(placement.image, host, name=name, labels=self.labels())
         self.ledger.made(machine.ref, name)
         self.tenancies[machine.name] = Tenancy(machine, placement, host)
         self.journal.record("machine_started", {"machine": machine.name, "host": str(host)})
@@ -277,9 +300,11 @@ class Runtime:
             if tenancy.route is not None:
                 await tenancy.route.aclose()
         finally:
-            await tenancy.machine.destroy()
-            self.ledger.gone(tenancy.machine.name)
-            tenancy.placement.release_host(tenancy.host)
+            try:
+                await tenancy.machine.destroy()
+                self.ledger.gone(tenancy.machine.name)
+            finally:
+                tenancy.placement.release_host(tenancy.host)
         self.journal.record("machine_removed", {"machine": tenancy.machine.name})
 
     async def route(self, machine: Machine) -> Route:

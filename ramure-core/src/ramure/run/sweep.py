@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from ramure import paths
 from ramure.errors import RamureError
 from ramure.placement import read_host
 from ramure.plugins import Plugins, resolve
-from ramure.run import ledger
+from ramure.run import forks, ledger
 from ramure.values import MachineRef
 
 log = logging.getLogger("ramure")
@@ -42,12 +43,13 @@ def new_lock(folder: Path) -> Iterator[None]:
     """
     unnamed = folder / f".{LOCK}"
     file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    forks.withhold(file)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         unnamed.rename(folder / LOCK)
         yield
     finally:
-        os.close(file)
+        forks.close(file)
 
 
 @contextmanager
@@ -98,6 +100,10 @@ async def sweep(folder: Path, plugins: Plugins) -> list[str]:
         StillAlive: the run lives.
     """
     with lock(folder):
+        host = ledger.read(folder).run.get("host", "")
+        if host and host != socket.gethostname():
+            # A lock may not reach across a shared home; that host's own runs clean up there.
+            raise StillAlive(f"the run {folder.name} is one of the host {host}")
         removed, complete = await remove_machines(folder, plugins)
         if complete:
             remove_files(folder)
@@ -136,8 +142,8 @@ async def _remove(run: str, entry: ledger.Entry, plugins: Plugins) -> list[str]:
 
 def remove_files(folder: Path) -> None:
     """Remove a run's folder and sockets. Its logs stay."""
-    socket = folder.parent / f"{folder.name}.sock"
-    for path in (socket, folder / "agents.sock"):
+    control = folder.parent / f"{folder.name}.sock"
+    for path in (control, folder / "agents.sock"):
         short = paths.socket_path(path)
         short.unlink(missing_ok=True)
         path.unlink(missing_ok=True)

@@ -237,7 +237,7 @@ class PiSession(Session):
         words = ["sh", f"{self._spec.state_dir}/end.sh", launch.mark(self._spec), "15"]
         try:
             await self._server.end(self._name)
-            await self._machine.exec(words, timeout=STOP_WITHIN)
+            await self._machine.exec(words, timeout=STOP_WITHIN, cwd="/")
         except MachineGone:
             return
 

@@ -43,7 +43,7 @@ class _Server(libtmux.Server):
         conf = str(self.config_file or "/dev/null")
         argv = [str(self.tmux_bin), "-u", "-S", str(self.socket_path), "-f", conf]
         argv += [cmd, *to, *(str(arg) for arg in args)]
-        run = partial(self._machine.exec, argv, timeout=COMMAND_TIMEOUT)
+        run = partial(self._machine.exec, argv, timeout=COMMAND_TIMEOUT, cwd="/")
         result = anyio.from_thread.run(run)
         reply = object.__new__(tmux_cmd)
         reply.cmd = argv
@@ -133,7 +133,7 @@ class TmuxServer:
             await self._exec("rm", "-rf", self._folder or self.socket)
 
     async def _exec(self, *command: str) -> None:
-        done = await self._machine.exec(list(command), timeout=COMMAND_TIMEOUT)
+        done = await self._machine.exec(list(command), timeout=COMMAND_TIMEOUT, cwd="/")
         if not done.ok:
             raise MachineError(f"{' '.join(command)}: {done.stderr.strip()}")
 
