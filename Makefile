@@ -54,6 +54,7 @@ layers: setup ## nothing imports upward
 	scripts/quietly layers $(bin)/lint-imports --no-logo --no-cache
 
 bridge: setup ## types and tests of what runs in Node.js, on both versions of it
+	export NODE_DISABLE_COMPILE_CACHE=1 JITI_FS_CACHE=false # they would stay in the temporary folder
 	for project in $(npm_projects); do
 	  scripts/quietly "$$project: types" npm --prefix "$$project" run --if-present types
 	  scripts/quietly "$$project: tests" npm --prefix "$$project" test
