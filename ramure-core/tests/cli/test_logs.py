@@ -99,8 +99,14 @@ def test_a_reader_that_stops_reading(house, live):
 def test_moved_logs(house):
     folder = house.folder / "elsewhere"
     source = TICKING.replace("@agent_process", f"@agent_process(log_dir={str(folder)!r})")
+    leave = house.folder / "leave"
+    waiting = f"import pathlib\n    while not pathlib.Path({str(leave)!r}).exists():\n"
+    source = source.replace(
+        "\nasyncio.run", f"    {waiting}        await asyncio.sleep(0.05)\n\nasyncio.run"
+    )
     program = house.start(source)
     assert "tick" in house.ramure("logs").out
+    leave.touch()  # it must not be over before it has been looked at, however long that takes
     program.process.wait(60)
     assert house.ramure("logs", "--dir", str(folder), "-t", "tick").out.count("tick") == 30
 
