@@ -268,28 +268,32 @@ async def test_a_timeout_ends_the_process_after_its_cleanup():
 
 
 async def test_cancellation_of_the_caller_ends_the_process():
-    handles = []
+    handles, begun = [], asyncio.Event()
 
     @agent_process
     async def main():
         handles.append(current_process())
+        begun.set()
         await asyncio.sleep(3600)
 
-    with anyio.move_on_after(0.1) as scope:
-        await main()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(main)
+            await begun.wait()
+            scope.cancel()
     assert scope.cancelled_caught
     assert handles[0].status == "cancelled"
 
 
 async def test_native_cancellation_twice_still_cleans_up(ramure_home):
-    cleaning, cleaned = asyncio.Event(), []
+    begun, cleaned = asyncio.Event(), []
 
     @agent_process
     async def child():
+        begun.set()
         try:
             await asyncio.sleep(3600)
         finally:
-            cleaning.set()
             with anyio.CancelScope(shield=True):
                 await asyncio.sleep(0.1)
             cleaned.append(True)
@@ -299,7 +303,7 @@ async def test_native_cancellation_twice_still_cleans_up(ramure_home):
         await child()
 
     task = asyncio.create_task(main())
-    await asyncio.sleep(0.1)
+    await begun.wait()
     for _ in range(3):
         task.cancel()
         await asyncio.sleep(0.01)
