@@ -1,0 +1,1 @@
+"""Computers reached by SSH for ramure."""
