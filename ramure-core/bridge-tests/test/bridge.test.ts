@@ -66,6 +66,13 @@ describe("the bridge", () => {
 			[ready.harness, ready.version, ready.pid, ready.model, ready.problem],
 			["pi", "0.87.1", process.pid, "p/m", ""],
 		);
+		assert.equal(ready.remembers, false);
+	});
+
+	it("says that it goes on with a conversation", async () => {
+		pi.entries = [{ type: "model_change" }, { type: "message" }];
+		await load();
+		assert.equal((await until(() => run.of("ready")[0])).remembers, true);
 	});
 
 	for (const [name, set, settings, says] of [

@@ -137,6 +137,7 @@ export class Pi {
 	error: string | undefined;
 	auth = true;
 	editor = "";
+	entries: Message[] = [];
 
 	readonly api = {
 		on: (name: string, handler: Handler) => {
@@ -182,6 +183,7 @@ export class Pi {
 			get signal() {
 				return pi.signal;
 			},
+			sessionManager: { getEntries: () => this.entries },
 			modelRegistry: {
 				getError: () => this.error,
 				hasConfiguredAuth: () => this.auth,

@@ -49,6 +49,7 @@ class Puppets(Harness):
         self.mute = False
         self.problem = ""
         self.slow = 0.0
+        self.remembers = False
         self._tasks = None
         self._news = anyio.Event()
 
@@ -67,7 +68,9 @@ class Puppets(Harness):
 
     async def _live(self, puppet):
         async with puppet.bridge:
-            await puppet.bridge.ready("puppet", model="m", problem=self.problem)
+            await puppet.bridge.ready(
+                "puppet", model="m", problem=self.problem, remembers=self.remembers
+            )
             await puppet.ended.wait()
 
     async def up(self, address, incarnation=1):

@@ -432,6 +432,65 @@ async def test_a_restarted_agent_gets_what_it_missed(puppets):
             await puppet.bridge.call("echo", {"text": "from the dead"})
 
 
+async def test_a_turn_that_a_death_broke_off_is_gone_on_with(puppets):
+    """One that remembers is told so, before what it did not take up; and one that does not."""
+    async with one_agent(puppets, on_failure="restart") as (handle, w, puppet):
+        puppets.remembers = True
+        await w.send("the task")
+        puppet.bridge.taken(await puppet.bridge.receive())
+        puppet.bridge.state("busy")
+        await w.send("not read yet")
+        puppet.die()
+        restarted = await handle.events.listen_for("agent_restarted", replay=True, timeout=30)
+        assert restarted.data["resumed"]
+        second = await puppets.up("w", 2)
+        with anyio.fail_after(20):
+            notice = await second.bridge.receive()
+            assert "restarted" in notice.text
+            assert not w.idle
+            assert (await second.bridge.receive()).text == "not read yet"
+        second.die()  # before it took anything: it is told once
+        third = await puppets.up("w", 3)
+        with anyio.fail_after(20):
+            assert (await third.bridge.receive()).id == notice.id
+            assert (await third.bridge.receive()).text == "not read yet"
+
+
+async def test_one_that_forgets_gets_the_messages_of_a_broken_turn_again(puppets):
+    async with one_agent(puppets, on_failure="restart") as (_, w, puppet):
+        for text in ("done with", "the task", "more of it"):
+            await w.send(text)
+            puppet.bridge.taken(await puppet.bridge.receive())
+            if text == "done with":
+                idle = w.events.listen_for("idle", timeout=20)
+                puppet.bridge.state("idle")
+                await idle
+        taken = w.events.listen_for("taken", where=lambda e: e.data["id"] == "m3", replay=True)
+        await taken
+        puppet.die()
+        second = await puppets.up("w", 2)
+        with anyio.fail_after(20):
+            again = [await second.bridge.receive() for _ in range(2)]
+        assert [message.text for message in again] == ["the task", "more of it"]
+
+
+async def test_a_turn_that_had_ended_is_not_gone_on_with(puppets):
+    async with one_agent(puppets, on_failure="restart") as (handle, w, puppet):
+        await w.send("the task")
+        puppet.bridge.taken(await puppet.bridge.receive())
+        puppet.bridge.state("busy")
+        idle = w.events.listen_for("idle", timeout=20)
+        puppet.bridge.state("idle")
+        await idle
+        puppet.die()
+        restarted = await handle.events.listen_for("agent_restarted", replay=True, timeout=30)
+        assert not restarted.data["resumed"]
+        await w.send("the next")
+        second = await puppets.up("w", 2)
+        with anyio.fail_after(20):
+            assert (await second.bridge.receive()).text == "the next"
+
+
 async def test_a_restart_cancels_the_open_calls_of_the_predecessor(puppets):
     async with one_agent(puppets, on_failure="restart") as (handle, w, puppet):
         ended = anyio.Event()

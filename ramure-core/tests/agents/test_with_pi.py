@@ -9,7 +9,7 @@ import pytest
 
 import ramure
 from ramure import LocalImage, agent, agent_process, connect, done, fail, wait
-from ramure.testing import Fail, ScriptedModel, Text, ToolCall
+from ramure.testing import Fail, Hang, ScriptedModel, Text, ToolCall
 
 pytestmark = pytest.mark.pi
 
@@ -125,6 +125,73 @@ async def test_a_killed_pi_is_restarted_and_goes_on(pi):
             assert await main() == "after"
         said = [message.text for message in model.requests[-1].messages]
     assert said == ["first", "hello", "second"]
+
+
+@pytest.mark.parametrize("before", [[], [ToolCall("bash", command="echo $((6 * 7))")]])
+async def test_a_pi_that_is_killed_at_work_goes_on_with_it(pi, before):
+    """Also where pi had not saved its conversation yet, as it does once the model has answered."""
+    turns = [*before, Hang(), ToolCall("finish", summary="after")]
+
+    @agent_process(timeout=120)
+    async def main():
+        worker = await agent("worker", on_failure="restart")
+
+        @worker.on("finish")
+        async def finish(summary: str) -> None:
+            done(summary)
+
+        await worker.send("the task")
+        await model.wait_for(len(before) + 1)
+        os.kill(worker.pid, signal.SIGKILL)
+        result = await wait()
+        resumed = await worker.events.listen_for("resumed", replay=True, timeout=0)
+        return result, resumed.data
+
+    async with ScriptedModel(lambda request: turns.pop(0) if turns else "Bye.") as model:
+        with model.use():
+            result, resumed = await main()
+        said = [m.text for m in model.requests[len(before) + 1].messages if m.role == "user"]
+    assert result == "after"
+    assert said[0] == "the task"
+    if before:
+        assert [r.text.strip() for r in model.requests[2].messages[2].results] == ["42"]
+        assert "restarted" in said[1]
+        assert resumed == {"remembers": True, "messages": ["m2"]}
+    else:
+        assert said == ["the task"]
+        assert resumed == {"remembers": False, "messages": ["m1"]}
+
+
+async def test_a_pi_that_is_killed_in_a_tool_call_goes_on(pi):
+    calls = []
+
+    @agent_process(timeout=120)
+    async def main():
+        worker = await agent("worker", on_failure="restart")
+
+        @worker.on("slow")
+        async def slow() -> str:
+            calls.append("slow")
+            if len(calls) == 1:
+                os.kill(worker.pid, signal.SIGKILL)
+                await anyio.sleep_forever()
+            return "slow result"
+
+        @worker.on("finish")
+        async def finish(summary: str) -> None:
+            done(summary)
+
+        await worker.send("the task")
+        return await wait()
+
+    turns = [ToolCall("slow"), ToolCall("slow"), ToolCall("finish", summary="after")]
+    async with ScriptedModel(lambda request: turns.pop(0) if turns else "Bye.") as model:
+        with model.use():
+            assert await main() == "after"
+        said = [m.text for m in model.requests[1].messages if m.role == "user"]
+    assert calls == ["slow", "slow"]
+    assert said[0] == "the task"
+    assert "restarted" in said[1]
 
 
 async def test_two_connected_agents(pi, tmp_path):

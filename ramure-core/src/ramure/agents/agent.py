@@ -105,6 +105,8 @@ class Agent:
         self._idle_since: float | None = None
         self._nudged = 0
         self._ending: Ending | None = None
+        self._remembers = False
+        self._broken_off = False
 
     def __repr__(self) -> str:
         return f"<Agent {self.address!r} on {self.machine.name}: {self.status}>"
@@ -391,6 +393,7 @@ class Agent:
     def _on_ready(self, ready: protocol.Ready) -> None:
         self.pid = ready.pid
         self.model = ready.model or self.model
+        self._remembers = ready.remembers
         self.events.emit(
             "ready",
             {"harness": ready.harness, "version": ready.version, "model": ready.model},
@@ -408,7 +411,10 @@ class Agent:
             return
         self.status = "busy" if state == "busy" else "idle"
         self._tools_in_flight = 0
-        self._idle_since = time.monotonic() if state == "idle" else None
+        self._idle_since = None
+        if state == "idle":
+            self._idle_since = time.monotonic()
+            self._outbox.settled()
         self.events.emit(state, None)
         self._scope.emit(f"agent_{state}", {"agent": self.name})
 
@@ -435,17 +441,29 @@ class Agent:
 
     def restarting(self, reason: str) -> None:
         """Its program is gone and is about to be started again."""
+        self._broken_off |= self.status == "busy" or self._outbox.at_work
         self.status = "restarting"
         self._toolbox.abort_all()
         self.events.emit("restarting", {"reason": reason})
         self._change()
 
     def restarted(self, reason: str) -> None:
-        """Its program runs again: it goes on with its conversation, and gets what it missed."""
+        """Its program runs again: it goes on with its work, and gets what it missed."""
         self._come_up()
         self.events.emit("restarted", {"incarnation": self._lifecycle.incarnation})
-        self._scope.emit("agent_restarted", {"agent": self.name, "reason": reason})
+        resumed = self._resume()
+        about = {"agent": self.name, "reason": reason, "resumed": resumed}
+        self._scope.emit("agent_restarted", about)
         self._outbox.post_again()
+
+    def _resume(self) -> bool:
+        """Where its last program ended in the middle of a turn, let it go on with that."""
+        if not self._broken_off:
+            return False
+        self._broken_off = False
+        messages = self._outbox.resume(remembers=self._remembers)
+        self.events.emit("resumed", {"remembers": self._remembers, "messages": messages})
+        return True
 
     def lost(self, ending: Ending) -> None:
         """Its program is gone for good."""

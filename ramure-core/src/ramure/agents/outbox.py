@@ -10,6 +10,13 @@ from itertools import count
 from ramure.events import EventStream
 from ramure.run.protocol import Deliver
 
+RESTARTED = (
+    "You were restarted in the middle of your work: the program that you run in had ended. Your "
+    "conversation up to then is above. Whatever you had begun last, such as a tool call, may have "
+    "been done, in part or not at all: look first, then go on with what you were doing."
+)
+"""What an agent that remembers is told where its program's end broke a turn off."""
+
 
 @dataclass(slots=True)
 class Delivery:
@@ -20,7 +27,7 @@ class Delivery:
 
 
 class Outbox:
-    """The messages that an agent has not taken up yet, in order.
+    """The messages that an agent has not taken up yet, in order, and those it works on.
 
     Args:
         tell: says something to the agent's program, if there is one now.
@@ -32,16 +39,27 @@ class Outbox:
         self._events = events
         self._numbers = count(1)
         self._waiting: dict[str, Delivery] = {}
+        self._taken: dict[str, Delivery] = {}
+        self._notice = ""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def at_work(self) -> bool:
+        """True while the agent has taken something up that it has not done with."""
+        return bool(self._taken)
+
     def post(self, text: str) -> Delivery:
         """Send a message."""
-        delivery = Delivery(Deliver(id=f"m{next(self._numbers)}", text=text))
+        delivery = self._write(text)
         self._waiting[delivery.message.id] = delivery
-        self._events.emit("message_sent", {"id": delivery.message.id, "text": text})
         self._tell(delivery.message)
+        return delivery
+
+    def _write(self, text: str) -> Delivery:
+        delivery = Delivery(Deliver(id=f"m{next(self._numbers)}", text=text))
+        self._events.emit("message_sent", {"id": delivery.message.id, "text": text})
         return delivery
 
     def queued(self, number: str) -> None:
@@ -53,9 +71,34 @@ class Outbox:
         """The model has it."""
         if delivery := self._waiting.pop(number, None):
             delivery.queued.set()
+            self._taken[number] = delivery
             self._events.emit("taken", {"id": number})
+
+    def settled(self) -> None:
+        """The agent has done with all that it had taken up."""
+        self._taken.clear()
 
     def post_again(self) -> None:
         """Another program has taken the agent's place: it gets what the last did not take up."""
         for delivery in self._waiting.values():
             self._tell(delivery.message)
+
+    def resume(self, *, remembers: bool) -> list[str]:
+        """Before that: let the other program go on with a turn that the last did not end.
+
+        Args:
+            remembers: it goes on with the conversation of the last: it is told to. Else it gets
+                the messages of the turn again.
+
+        Returns:
+            The ids of the messages that make it go on.
+        """
+        if remembers and self._notice not in self._waiting:
+            notice = self._write(RESTARTED)
+            self._notice = notice.message.id
+            again = {self._notice: notice}
+        else:
+            again = {} if remembers else self._taken
+        self._waiting = again | self._waiting
+        self._taken = {}
+        return list(again)

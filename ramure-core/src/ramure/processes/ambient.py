@@ -68,7 +68,8 @@ async def agent(
         env: further environment of its program; may hold secrets.
         on_failure: what happens when it fails. ``fail`` fails the process; ``ignore`` leaves it to
             the program, which sees the events; ``restart`` starts the agent's program again when
-            it has died (3 times within 5 minutes at the most), and fails the process otherwise.
+            it has died (3 times within 5 minutes at the most) and lets it go on with what it was
+            doing, and fails the process otherwise.
         nudge: what to tell it when it goes idle while the process waits.
         start_timeout: seconds from the program's start to its first word.
         stall_timeout: seconds that its model may be silent while working; None for ever.

@@ -146,13 +146,19 @@ class Stop(Numbered, tag="stop", kw_only=True):
 
 
 class Ready(Numbered, tag="ready", kw_only=True):
-    """The program is up. ``problem``: why it cannot work (no model, no key), in words."""
+    """The program is up.
+
+    Attributes:
+        problem: why it cannot work (no model, no key), in words.
+        remembers: it goes on with the conversation of an earlier incarnation.
+    """
 
     harness: str
     version: str = ""
     pid: int = 0
     model: str = ""
     problem: str = ""
+    remembers: bool = False
 
 
 class Call(Numbered, tag="call", kw_only=True):

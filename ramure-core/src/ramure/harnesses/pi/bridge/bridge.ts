@@ -136,6 +136,8 @@ export class Bridge {
 			pid: process.pid,
 			model: modelName(ctx),
 			problem: this.#problem,
+			// pi keeps no conversation before the model's first answer.
+			remembers: ctx.sessionManager.getEntries().some((entry) => entry.type === "message"),
 		});
 	}
 

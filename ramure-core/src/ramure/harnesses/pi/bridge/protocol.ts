@@ -38,6 +38,7 @@ export type FromAgent =
 			pid: number;
 			model: string;
 			problem: string;
+			remembers: boolean;
 	  }
 	| { t: "call"; call: string; tool: string; arguments: unknown }
 	| { t: "cancel"; call: string }
