@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from ramure.values import ExecResult
 
 
+LAST_LINES = 24
+"""Of an agent's last screen, so many lines are part of an error's message."""
+
+
 class RamureError(Exception):
     """The root of all errors that ramure raises."""
 
@@ -133,10 +137,25 @@ class AgentError(RamureError):
     def __str__(self) -> str:
         where = f" on {self.machine}" if self.machine else ""
         who = f"agent {self.agent!r}{where}: " if self.agent else ""
-        if not self.screen.strip():
+        if not _said(self.screen):
             return f"{who}{self.reason}"
-        shown = "\n".join(f"  | {line}" for line in self.screen.strip().splitlines()[-24:])
+        shown = "\n".join(f"  | {line}".rstrip() for line in _said(self.screen)[-LAST_LINES:])
         return f"{who}{self.reason}\nIts last screen:\n{shown}"
+
+
+def _said(screen: str) -> list[str]:
+    """The lines of a screen that say something, with one empty line where there were several.
+
+    What tmux writes into a pane whose program has ended is not the program's.
+    """
+    lines: list[str] = []
+    for line in screen.strip().splitlines():
+        text = line.rstrip()
+        if not text.startswith("Pane is dead (") and (text or (lines and lines[-1])):
+            lines.append(text)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 class AgentStartFailed(AgentError):
