@@ -74,8 +74,12 @@ def require(what: str) -> Scope:
     scope = current.get(None)
     if scope is None:
         raise NotInProcess(
-            f"{what} works only inside a function decorated with @agent_process, while it runs"
+            f"{what} works only inside a process: call it in a function decorated with "
+            "@agent_process while that runs, or in a handler or an endpoint of it"
         )
     if not scope.open:
-        raise NotInProcess(f"{what}: the process {scope.name!r} has ended")
+        raise NotInProcess(
+            f"{what}: the process {scope.name!r} has ended; what is to happen in it has to be "
+            "awaited there before its function returns"
+        )
     return scope

@@ -114,11 +114,20 @@ async def test_fail_raises_a_typed_error():
 
 
 @pytest.mark.parametrize(
-    "call", [done, lambda: fail("x"), lambda: emit("x"), lambda: spawn(add, 1), current_runtime]
+    ("call", "name"),
+    [
+        (done, "done()"),
+        (lambda: fail("x"), "fail()"),
+        (lambda: emit("x"), "emit()"),
+        (lambda: spawn(add, 1), "spawn(add)"),
+        (current_runtime, "current_runtime()"),
+    ],
 )
-def test_ambient_functions_need_a_process(call):
-    with pytest.raises(ramure.NotInProcess):
+def test_ambient_functions_need_a_process(call, name):
+    with pytest.raises(ramure.NotInProcess) as caught:
         call()
+    assert str(caught.value).startswith(f"{name} works only inside a process")
+    assert "@agent_process" in str(caught.value)
 
 
 async def test_nested_processes_share_the_run():
@@ -528,6 +537,7 @@ async def test_a_process_that_has_ended_starts_nothing():
     await main()
     await late[0]
     assert isinstance(late[1], ramure.NotInProcess)
+    assert str(late[1]).startswith("add(): the process 'main' has ended")
 
 
 async def test_a_wait_that_nothing_can_end_fails():
@@ -637,7 +647,7 @@ async def test_nothing_new_is_started_while_a_process_ends():
     @agent_process
     async def main():
         await current_process().belongings.abandon()
-        with pytest.raises(ramure.NotInProcess, match="starts nothing new"):
+        with pytest.raises(ramure.NotInProcess, match=r"machine\(\): .* starts nothing new"):
             await ramure.machine()
 
     await main()

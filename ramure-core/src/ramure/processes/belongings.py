@@ -52,7 +52,7 @@ class Belongings:
             self.machines.append(machine)
             return machine
 
-        return await self._own(make, self._remove_machine, tasks)
+        return await self._own("machine()", make, self._remove_machine, tasks)
 
     async def make_agent(self, name: str, order: AgentOrder, tasks: TaskGroup) -> Agent:
         """Start an agent, by way of ``tasks``.
@@ -67,6 +67,7 @@ class Belongings:
         self._reserved.add(name)
         try:
             return await self._own(
+                "agent()",
                 lambda: self._make_agent(name, order),
                 lambda agent: self._remove_agent(agent, order),
                 tasks,
@@ -76,13 +77,14 @@ class Belongings:
 
     async def _own(
         self,
+        what: str,
         make: Callable[[], Awaitable[T]],
         undo: Callable[[T], Awaitable[object]],
         tasks: TaskGroup,
     ) -> T:
         if self._abandoned:
             ending = self._process.name
-            raise NotInProcess(f"the process {ending!r} is ending and starts nothing new")
+            raise NotInProcess(f"{what}: the process {ending!r} is ending and starts nothing new")
         creation = Job(make)
         self._creations.add(creation)
         tasks.start_soon(creation.run)

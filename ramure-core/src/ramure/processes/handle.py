@@ -35,13 +35,14 @@ async def call(name: str, options: Options, body: Callable[[], Awaitable[Any]]) 
     """Run a process that was called like a function: as a child, or as the root of a run."""
     if current.get(None) is None:
         return await Root(name, options, body).run()
-    return await run_child(_live_parent(name).begin_child(name, options, body))
+    return await run_child(_live_parent(f"{name}()").begin_child(name, options, body))
 
 
 def _live_parent(name: str) -> Process:
-    parent = require_process(f"{name}()")
+    """The current process, for a call that reads like ``name``."""
+    parent = require_process(name)
     if not parent.alive:
-        raise UsageError(f"{name}(): the process {parent.name!r} is ending and starts nothing new")
+        raise UsageError(f"{name}: the process {parent.name!r} is ending and starts nothing new")
     return parent
 
 
