@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import ClassVar
 
 from ramure.machine import Machine
@@ -41,9 +42,17 @@ class Session(ABC):
 
 
 class Harness(ABC):
-    """Starts an agent's program. One object serves one run."""
+    """Starts an agent's program. One object serves one run.
+
+    Attributes:
+        name: as registered.
+        options: the names of the further arguments of ``ramure.agent`` that it understands and
+            finds in ``AgentSpec.options``; any other is refused before anything is started. None:
+            it does not say, and is given all.
+    """
 
     name: ClassVar[str]
+    options: ClassVar[Collection[str] | None] = None
 
     @abstractmethod
     async def check(self, machine: Machine) -> list[Problem]:

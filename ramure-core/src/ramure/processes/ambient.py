@@ -5,7 +5,6 @@ What they need has been imported by the process that they are called in: naming 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from inspect import iscoroutinefunction
@@ -18,7 +17,7 @@ from ramure.agents.settings import (
     Nudge,
     OnFailure,
 )
-from ramure.errors import InvalidName, InvalidTool, UsageError
+from ramure.errors import InvalidTool, UsageError
 from ramure.processes.requests import AgentOrder, Endpoint, Verdict
 from ramure.scope import on_the_loop, require
 from ramure.values import Direction
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from ramure.run.runtime import Runtime
 
 EndpointFunction = TypeVar("EndpointFunction", bound=Callable[..., Any])
-
-AGENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-"""What an agent may be called: it names files, and people type it."""
 
 
 async def agent(
@@ -73,41 +69,38 @@ async def agent(
         nudge: what to tell it when it goes idle while the process waits.
         start_timeout: seconds from the program's start to its first word.
         stall_timeout: seconds that its model may be silent while working; None for ever.
-        options: whatever else the harness understands.
+        options: whatever else the harness understands (``Harness.options``).
 
     Raises:
         InvalidName, PlacementError, PluginError, UsageError: before anything is started.
         MachineStartFailed, AgentStartFailed: and then nothing of it is left.
     """
     from ramure.placement import resolve_placement
+    from ramure.processes import arguments
 
     process = require_process("agent()")
-    if not AGENT_NAME.fullmatch(name):
-        raise InvalidName(
-            f"agent {name!r}: a name is 1 to 64 letters, digits, '_', '.' or '-', "
-            "and starts with a letter or a digit"
-        )
-    if machine is not None and (image is not None or host is not None):
-        raise UsageError(f"agent {name!r}: machine= is given, so image= and host= say nothing")
+    arguments.check_name(name)
+    arguments.check_where(name, machine, harness, placed=not (image is None and host is None))
     if machine is not None and machine.name not in process.runtime.tenancies:
         raise UsageError(f"agent {name!r}: {machine.name!r} is not a live machine of this run")
-    if on_failure not in ("fail", "ignore", "restart"):
-        raise UsageError(f"agent {name!r}: on_failure={on_failure!r} is not fail, ignore, restart")
-    placement = resolve_placement(
-        image, host, inherited=process.placement, plugins=process.runtime.plugins
-    )
     settings = AgentSettings(
         system_prompt=system_prompt,
         model=model,
         cwd=cwd,
-        env=dict(env or {}),
+        env=arguments.environment(name, env),
         on_failure=on_failure,
         nudge=Nudge(nudge) if isinstance(nudge, str) else nudge,
         start_timeout=start_timeout,
         stall_timeout=stall_timeout,
         options=options,
     )
-    order = AgentOrder(placement, machine, process.runtime.harness(harness), settings)
+    arguments.check_settings(name, settings)
+    program = process.runtime.harness(harness)
+    arguments.check_options(name, options, program, agent)
+    placement = resolve_placement(
+        image, host, inherited=process.placement, plugins=process.runtime.plugins
+    )
+    order = AgentOrder(placement, machine, program, settings)
     return await process.own_agent(name, order)
 
 

@@ -52,6 +52,7 @@ class ScriptedHarness(Harness):
     """
 
     name = HARNESS
+    options = frozenset({"script", "process"})
 
     def __init__(
         self, scripts: Scripts = (), *, cycle: bool = False, process: bool = False

@@ -53,6 +53,7 @@ class PiHarness(Harness):
     """
 
     name = "pi"
+    options = frozenset({"thinking", "approve", "flags"})
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
