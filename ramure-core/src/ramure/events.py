@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time as clock
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -21,8 +20,8 @@ from ramure.errors import EventTimeout
 MAX_OBJECTS = 10_000
 """Events per stream whose payload is no JSON and is kept in memory for late readers."""
 
-BREATH = 64
-"""A reader lets other tasks run (and a cancellation arrive) at least every so many events."""
+BREATH = 256
+"""After about so many events at a stretch a reader lets other tasks run, and a cancellation in."""
 
 _log = logging.getLogger("ramure.events")
 
@@ -241,15 +240,25 @@ class _History:
             self._news = anyio.Event()
         await self._news.wait()
 
-    def recall(self, seq: int) -> Event | None:
-        """An event from memory; None where it has to be read back."""
-        if seq > self.forgotten:
-            return self.recent[seq - self.forgotten - 1]
-        return self._objects.get(seq)
+    async def after(self, seq: int) -> list[Event]:
+        """Some events after number ``seq``, in order: the next ones that are not lost."""
+        while seq < self.forgotten:
+            if events := await self._read_back(seq + 1):
+                return events
+            # The disk was full for longer than memory could make up for; the log has told of it.
+            seq = max(seq, self.forgotten)
+        start = seq - self.forgotten
+        return self.recent[start : start + BREATH]
 
-    async def read_back(self, seq: int) -> list[Event]:
-        """Some events from ``seq`` on; none where they are lost."""
-        return [] if self._log is None else await self._log.read(seq)
+    async def _read_back(self, first: int) -> list[Event]:
+        """Some events from number ``first`` on that are no longer in the window."""
+        stored = [] if self._log is None else await self._log.read(first)
+        old = {event.seq: event for event in stored if event.seq <= self.forgotten}
+        if not self._objects:
+            return [*old.values()]
+        end = max(old, default=self.forgotten)
+        kept = {seq: event for seq, event in self._objects.items() if first <= seq <= end}
+        return [event for _, event in sorted((old | kept).items())]
 
     def _keep(self, event: Event) -> None:
         self._objects[event.seq] = event
@@ -274,35 +283,33 @@ class EventReader:
         self.seq = seq
         """The number of the last event that was read."""
         self._history = history
-        self._old: deque[Event] = deque()
+        self._batch: Iterator[Event] = iter(())
+        self._stretch = 0  # events taken since other tasks could run
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
-        if self.seq % BREATH == BREATH - 1:
+        for event in self._batch:  # the next one: this is all that most events cost
+            self.seq = event.seq
+            return event
+        self._batch = await self._next_batch()
+        return await anext(self)
+
+    async def _next_batch(self) -> Iterator[Event]:
+        # A cancellation in here loses nothing: ``seq`` moves as events are given out.
+        if self._stretch >= BREATH:
+            self._stretch = 0
             await asyncio.sleep(0)
         history = self._history
-        while self.seq >= history.forgotten + len(history.recent):
+        while self.seq >= len(history):
             if history.closed:
                 raise StopAsyncIteration
+            self._stretch = 0
             await history.changed()
-        # A cancellation up to here or in here loses nothing: ``seq`` moves when all is done.
-        event = history.recall(self.seq + 1) or await self._older()
-        self.seq = event.seq
-        return event
-
-    async def _older(self) -> Event:
-        """The next event, which is in the log."""
-        while self._old and self._old[0].seq <= self.seq:
-            self._old.popleft()  # it was in memory after all
-        if not self._old:
-            self._old.extend(await self._history.read_back(self.seq + 1))
-        if self._old:
-            return self._old.popleft()
-        # The disk was full for longer than memory could make up for; the log has told of it.
-        self.seq = max(self.seq, self._history.forgotten)
-        return await anext(self)
+        events = await history.after(self.seq)
+        self._stretch += len(events)
+        return iter(events)
 
 
 class _Wanted:
