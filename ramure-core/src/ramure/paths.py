@@ -43,8 +43,15 @@ def make_private(folder: Path) -> Path:
     Raises:
         PermissionError: it belongs to somebody else, or others can write to it.
     """
-    for missing in reversed([f for f in (folder, *folder.parents) if not f.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileNotFoundError:
+        make_private(folder.parent)
+        return make_private(folder)
+    except FileExistsError:
+        pass
+    else:
+        return folder
     status = folder.stat(follow_symlinks=False)
     if status.st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user")

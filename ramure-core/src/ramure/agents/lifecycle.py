@@ -12,6 +12,7 @@ from typing import Protocol
 
 import anyio
 
+from ramure import paths
 from ramure._files import absolute
 from ramure.agents.settings import AgentSettings
 from ramure.cancellation import Job, complete, finish, outlast
@@ -300,7 +301,7 @@ async def _first(
 
 
 def _settle_here(state_dir: str, cwd: str) -> str:
-    Path(state_dir).mkdir(0o700, parents=True, exist_ok=True)
+    paths.make_private(Path(state_dir))
     if not Path(cwd).is_dir():
         raise FileNotFoundError(f"there is no folder {cwd}")
     return str(Path(cwd).resolve())

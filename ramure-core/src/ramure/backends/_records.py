@@ -1,21 +1,21 @@
 """What local machines have on disk: ``runtimes/{run}/machines/{name}/``, ``{name}.json`` beside it.
 
 The record is there before the machine is used and is removed last, so that whatever happens in
-between, somebody finds the machine and can finish. Blocking: for worker threads.
+between, somebody finds the machine and can finish. Blocking: for worker threads, but ``create``.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
 
 from ramure import paths
-from ramure._disk import remove_tree
+from ramure._disk import remove_tree, write_new
 from ramure.backends._marks import new_mark
 from ramure.errors import InvalidName, MachineError, MachineGone, MachineStartFailed, UsageError
 from ramure.values import MachineRef
@@ -63,7 +63,9 @@ def plan(name: str, labels: Mapping[str, str], workdir: Path, env: Mapping[str, 
 
 
 def create(record: Record) -> None:
-    """Write the record, whole or not at all, and make the state folder; both owner-only.
+    """Write the record, then make the state folder; both owner-only.
+
+    Where this is cut short, what there is of a record cannot be read, and no machine was used yet.
 
     Raises:
         MachineStartFailed: there is no such working directory, or there is such a machine already.
@@ -73,15 +75,14 @@ def create(record: Record) -> None:
     folder = Path(record.state_dir)
     for parent in (paths.runtimes(), folder.parent.parent, folder.parent):
         paths.make_private(parent)
-    temporary = folder.with_name(f"{record.name}.json.{record.mark}")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 mode from the start
-        file.write(msgspec.json.encode(record))
+    file = _file(folder)
     try:
-        _file(folder).hardlink_to(temporary)  # unlike a rename, refuses to replace
+        write_new(file, BytesIO(msgspec.json.encode(record)), 0o600)
     except FileExistsError:
         raise MachineStartFailed("there is one of this name", machine=record.name) from None
-    finally:
-        temporary.unlink()
+    except OSError:
+        file.unlink(missing_ok=True)
+        raise
     paths.make_private(folder)
 
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
@@ -57,7 +57,6 @@ class LocalMachine(Machine):
     def __init__(self, record: records.Record) -> None:
         self._record = record
         self._gone = False
-        self._shell = shutil.which("bash") or "sh"
         self.name = record.name
         self.ref = record.ref
         self.workdir = record.workdir
@@ -76,7 +75,7 @@ class LocalMachine(Machine):
         check_command(command, env)
         await checkpoint_if_cancelled()
         self._check_there()
-        words = [self._shell, "-c", command] if isinstance(command, str) else list(command)
+        words = [_shell(), "-c", command] if isinstance(command, str) else list(command)
         account, own = _account(user)
         mark = new_mark()
         everything = {**os.environ, **own, **self._record.env, **(env or {})}
@@ -149,19 +148,10 @@ class LocalBackend(Backend):
                 f"the local backend makes machines of LocalImage, not of {image!r}"
             )
         record = records.plan(name, labels, Path(image.workdir or "."), image.env)
-        made: list[LocalMachine] = []
-
-        def make() -> None:
-            records.create(record)
-            made.append(LocalMachine(record))
-
-        try:
-            await in_thread(make, pool=FILES)
-        except BaseException:  # cancelled: the thread may have made it all the same
-            for machine in made:
-                await machine.destroy()
-            raise
-        return made[0]
+        # On the loop: it takes no longer than to hand it to a thread, and is of one kind with what
+        # the run writes to its ledger and logs, in the same home.
+        records.create(record)
+        return LocalMachine(record)
 
     async def attach(self, ref: MachineRef) -> LocalMachine:
         """See ``Backend.attach``."""
@@ -176,6 +166,11 @@ class LocalBackend(Backend):
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``: kills what the machine's commands left, wherever they went."""
         await to_end(partial(in_thread, partial(records.remove, ref), pool="kill"), REMOVAL)
+
+
+@cache
+def _shell() -> str:
+    return shutil.which("bash") or "sh"
 
 
 def _account(user: str | None) -> tuple[Account | None, dict[str, str]]:
