@@ -478,6 +478,30 @@ async def test_a_session_that_is_named_is_a_conversation(header):
     assert said == ["one", "one", "two"]
 
 
+async def test_it_may_be_entered_in_one_task_and_left_in_another():
+    model = ScriptedModel(["ok", [Text("I stay"), Hang()]])
+    await asyncio.create_task(model.__aenter__())  # which has ended when it is used
+    assert (await post(model, **asking("x"))).text == "ok"
+    waiting = asyncio.create_task(post(model, **asking("y")))
+    await model.wait_for(2, timeout=HANGS)
+    url = model.url
+    await asyncio.create_task(model.__aexit__(None, None, None))
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        await waiting
+    with pytest.raises(OSError):
+        await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "scripted model"]
+
+
+async def test_a_task_that_left_it_was_not_cancelled():
+    async def enter_and_leave():
+        async with ScriptedModel(["ok"]) as model:
+            await post(model, **asking("x"))
+        return asyncio.current_task().cancelling()
+
+    assert await asyncio.create_task(enter_and_leave()) == 0
+
+
 async def test_the_key_is_asked_for_and_never_shown():
     async with ScriptedModel(["ok"]) as model:
         refused = await post(model, key="another", **asking("x"))

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
@@ -24,8 +25,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
-from anyio.abc import Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import Listener, SocketAttribute, SocketStream
 
+from ramure.cancellation import outlast
 from ramure.testing import _pi_folder
 from ramure.testing._anthropic import Messages
 from ramure.testing._dialect import Dialect
@@ -49,6 +51,7 @@ APIS = tuple(dialect.api for dialect in _DIALECTS.values())
 class ScriptedModel:
     """The server, for as long as its ``async with`` block.
 
+    The block may be entered in one task and left in another, as fixtures of pytest are.
     Leaving the block ends every answer under way and raises what a script's function raised, if
     nothing else is being raised: a test fails with its script's own error.
 
@@ -72,7 +75,8 @@ class ScriptedModel:
         self.requests: list[Request] = []
         self.errors: list[Exception] = []
         self._news = anyio.Event()
-        self._tasks: TaskGroup | None = None
+        self._scope = anyio.CancelScope()
+        self._server: asyncio.Task[None] | None = None
         self._port = 0
         self._folder: Path | None = None
 
@@ -91,8 +95,10 @@ class ScriptedModel:
     async def __aenter__(self) -> Self:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
         self._port = listener.extra(SocketAttribute.local_port)  # noqa: S610 anyio's, not a database's
-        self._tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(self._listen, listener)
+        self._scope = anyio.CancelScope()
+        # A task that this object owns until ``__aexit__`` has awaited it: a task group would have
+        # to be left in the task that entered it, which fixtures and notebooks do not do.
+        self._server = asyncio.create_task(self._listen(listener), name="scripted model")
         return self
 
     async def __aexit__(
@@ -101,12 +107,12 @@ class ScriptedModel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        tasks, self._tasks, self._port = self._tasks, None, 0
+        server, self._server, self._port = self._server, None, 0
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-        if tasks is not None:
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
+        if server is not None:
+            self._scope.cancel()
+            await _end_of(server)
         if not self.errors:
             return
         if error is None:
@@ -195,7 +201,8 @@ class ScriptedModel:
 
     async def _listen(self, listener: Listener[SocketStream]) -> None:
         try:
-            await listener.serve(self._serve)
+            with self._scope:
+                await listener.serve(self._serve)
         finally:
             with anyio.CancelScope(shield=True):
                 await listener.aclose()
@@ -262,6 +269,15 @@ _GONE = (
     anyio.BrokenResourceError,
     anyio.DelimiterNotFound,
 )
+
+
+async def _end_of(task: asyncio.Task[None]) -> None:
+    """Wait for a task, whoever is cancelled meanwhile; what it raised is raised."""
+    ended = anyio.Event()
+    task.add_done_callback(lambda _: ended.set())
+    await outlast(ended)
+    if not task.cancelled():
+        task.result()
 
 
 async def _until_gone(stream: SocketStream, scope: anyio.CancelScope) -> None:
