@@ -76,8 +76,19 @@ describe("the bridge", () => {
 	});
 
 	for (const [name, set, settings, says] of [
-		["no model", () => (pi.model = undefined), {}, /no model/],
-		["no key", () => (pi.auth = false), {}, /no key for p\/m/],
+		[
+			"no model",
+			() => (pi.model = undefined),
+			{},
+			/no model to use: set .*ANTHROPIC_API_KEY.*`pi`.*\/login/,
+		],
+		["no key", () => (pi.auth = false), {}, /no key for p\/m: set .*\/login, or .* model=/],
+		[
+			"no key of a known provider",
+			() => ((pi.auth = false), (pi.model = { provider: "google", id: "g", name: "G" })),
+			{},
+			/GEMINI_API_KEY/,
+		],
 		[
 			"a broken models.json",
 			() => ((pi.model = undefined), (pi.error = "line 3")),

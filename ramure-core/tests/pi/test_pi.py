@@ -174,7 +174,7 @@ async def test_an_error_that_stays_is_a_final_failure(make_agent, pi):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"models": "{}"}, "no model"),
+        ({"models": "{}"}, "/login"),
         ({"models": '{"providers": {{'}, "models.json"),
     ],
 )
