@@ -106,7 +106,7 @@ class FarBackend(Backend):
     def read_image(self, text):
         return FarImage(self._local.read_image(text).workdir)
 
-    async def provision(self, image, host, *, name, labels):
+    async def provision(self, image, host, *, name, labels, tools=None):
         local = await self._local.provision(image, Host("local"), name=name, labels=labels)
         machine = await RelayedMachine.over(PlainMachine(local))
         self.made.append(machine)

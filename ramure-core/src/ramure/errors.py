@@ -31,6 +31,7 @@
     │   ├── MachineGone             it is no longer there
     │   ├── LinkBroken              the way to it broke; says whether the outcome is unknown
     │   ├── RelayUnavailable        the relay cannot run on it; the plain way serves
+    │   ├── ToolSetUnavailable      what agents need is not on it, and cannot be brought
     │   ├── CommandFailed           ``exec(check=True)`` and the command failed or timed out
     │   └── UnsafePath              a name in an archive or tree that leaves its folder
     └── RunError                    about one run, as the CLI sees it
@@ -240,6 +241,10 @@ class LinkBroken(MachineError):
 
 class RelayUnavailable(MachineError):
     """The relay cannot run on the machine, which works without it, too: slower."""
+
+
+class ToolSetUnavailable(MachineError):
+    """What agents need is not on the machine, and cannot be had for machines of its kind."""
 
 
 class CommandFailed(MachineError):

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from ramure.machine import Machine
+from ramure.toolset import ToolSet
 from ramure.transport import Route
 from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
 
@@ -49,10 +50,13 @@ class Harness(ABC):
         options: the names of the further arguments of ``ramure.agent`` that it understands and
             finds in ``AgentSpec.options``; any other is refused before anything is started. None:
             it does not say, and is given all.
+        tools: what its agents need on machines that are not this computer; the run sees that it is
+            there (``Machine.equip``) before it calls ``check``. None: nothing but a POSIX shell.
     """
 
     name: ClassVar[str]
     options: ClassVar[Collection[str] | None] = None
+    tools: ToolSet | None = None
 
     @abstractmethod
     async def check(self, machine: Machine) -> list[Problem]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from os import PathLike
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
 from ramure import _exec, _files
+from ramure._equip import Equipment, platform_of
+from ramure.toolset import Platform, Progress, ToolSet, tell
 from ramure.values import ExecResult, Host, MachineRef, PtySize
 
 Command = str | Sequence[str]
@@ -93,6 +97,10 @@ class Machine(ABC):
         state_dir: a folder on the machine for this run, owner-only, removed by ``destroy``.
         transports: names of the transports that reach the run from here, best first.
         here: True where this is the computer (and the user) the program runs on.
+        tools_dir: a folder there for tool sets, absolute, that outlives the run (in the user's
+            home, say), so that they are brought once; made when needed. None: ``state_dir/tools``.
+        mounted_tools: folders with the tool sets that the backend has made part of the machine, by
+            the sets' names.
     """
 
     name: str
@@ -101,6 +109,8 @@ class Machine(ABC):
     state_dir: str
     transports: tuple[str, ...]
     here: bool = False
+    tools_dir: str | None = None
+    mounted_tools: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     async def open_process(
@@ -231,6 +241,39 @@ class Machine(ABC):
 
         await _transfer.download(self, remote, local)
 
+    async def platform(self) -> Platform:
+        """System, architecture and C library, as the machine says.
+
+        Raises:
+            MachineError: it could not be asked.
+        """
+        return await platform_of(self)
+
+    async def equip(self, tools: ToolSet, progress: Progress = tell) -> None:
+        """See that agents can be started with these tools; the run calls it before the first one.
+
+        What the backend has mounted serves; else what is on the machine already; else the set is
+        assembled and uploaded to ``tools_dir``, once. Idempotent; callers at the same time share
+        one, and so do runs. Cancelled in the middle, it removes what it had brought.
+
+        Args:
+            tools: what the agents' harness needs.
+            progress: is told what goes on where it takes a while.
+
+        Raises:
+            ToolSetUnavailable: the set cannot be had for such a machine, which lacks it.
+            MachineError, OSError: it could not be brought.
+        """
+        await self._equipment.equip(tools, progress)
+
+    def tool_folder(self, tools: ToolSet) -> str | None:
+        """Where the set is on the machine; None before ``equip``, and where it is not needed."""
+        return self._equipment.folder(tools)
+
+    @cached_property
+    def _equipment(self) -> Equipment:
+        return Equipment(self)
+
 
 class Backend(ABC):
     """Turns (image, host) into machines. One object serves one run.
@@ -270,13 +313,25 @@ class Backend(ABC):
 
     @abstractmethod
     async def provision(
-        self, image: Image, host: Host, *, name: str, labels: Mapping[str, str]
+        self,
+        image: Image,
+        host: Host,
+        *,
+        name: str,
+        labels: Mapping[str, str],
+        tools: ToolSet | None = None,
     ) -> Machine:
         """Make a machine.
 
         ``name`` is decided and recorded by the run before this is called; what is made carries it
         and all ``labels`` (``ramure.run``, ``ramure.owner``, …) from its first moment. Cancelled in
         the middle, it removes what it had made.
+
+        ``tools`` is given where the machine is made for an agent. A backend that can make a tool
+        set part of a machine (a read-only volume, layers of the image) does so, and says where in
+        ``mounted_tools``; where the set cannot be had (``ToolSetUnavailable``), it makes the
+        machine without: all that is needed may be there. Other backends ignore it:
+        ``Machine.equip`` brings the set.
 
         Raises:
             MachineStartFailed: it could not be made; the message says why and what to do.

@@ -26,6 +26,7 @@ from ramure.backends._marks import MARKS, marked, new_mark
 from ramure.backends._process import Account, LocalProcess, Start, start
 from ramure.errors import MachineGone, PlacementError
 from ramure.machine import MAX_OUTPUT, Backend, Command, Image, LocalPath, Machine
+from ramure.toolset import ToolSet
 from ramure.values import Host, MachineRef, PtySize
 
 FILES = "files"
@@ -139,7 +140,13 @@ class LocalBackend(Backend):
         return LocalImage(folder)
 
     async def provision(
-        self, image: Image, host: Host, *, name: str, labels: Mapping[str, str]
+        self,
+        image: Image,
+        host: Host,
+        *,
+        name: str,
+        labels: Mapping[str, str],
+        tools: ToolSet | None = None,
     ) -> LocalMachine:
         """See ``Backend.provision``. ``labels`` hold the run's id as ``ramure.run``."""
         self.check_host(host)

@@ -99,7 +99,9 @@ class Belongings:
         return creation.outcome()
 
     async def _make_agent(self, name: str, order: AgentOrder) -> Agent:
-        machine = order.machine or await self._runtime.provision(order.placement)
+        machine = order.machine or await self._runtime.provision(
+            order.placement, tools=order.harness.tools
+        )
         try:
             agent = Agent(
                 name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,14 +14,15 @@ from anyio.abc import TaskGroup
 from ramure._exec import check_command
 from ramure._files import absolute
 from ramure._work import to_end
-from ramure.errors import RelayUnavailable
-from ramure.machine import MAX_OUTPUT, Command, Machine, Process
+from ramure.errors import MachineGone, RelayUnavailable
+from ramure.machine import MAX_OUTPUT, Command, LocalPath, Machine, Process
 from ramure.relay.doors import Door, carry
 from ramure.relay.frames import Kind, encode
 from ramure.relay.install import attach_command, install
 from ramure.relay.link import Link
 from ramure.relay.mux import Channel, Mux, Opened
 from ramure.relay.process import start
+from ramure.toolset import Progress, ToolSet, tell
 from ramure.values import ExecResult, PtySize
 
 LEASE_HERE, LEASE_ELSEWHERE = 10.0, 120.0
@@ -119,21 +121,38 @@ class Relay:
 
 
 class RelayedMachine(Machine):
-    """A machine whose commands and files go through a relay on it.
+    """A machine whose commands and files go through a relay on it, once there is one.
 
-    Whatever the relay does not do (terminals, other users) goes to the plain machine.
+    Whatever the relay does not do (terminals, other users), and everything before ``start_relay``,
+    goes to the plain machine.
 
     Attributes:
         plain: the machine itself.
-        relay: the way there.
+        relay: the way there; None before ``start_relay``.
     """
 
-    def __init__(self, plain: Machine, relay: Relay) -> None:
-        self.plain, self.relay = plain, relay
+    def __init__(
+        self, plain: Machine, *, lease: float | None = None, heartbeat: float | None = None
+    ) -> None:
+        """Begin without a relay.
+
+        Args:
+            plain: a machine that can at least open processes.
+            lease: seconds that what the relay started goes on once the program is out of reach;
+                None: 10 on the program's own computer, 120 elsewhere.
+            heartbeat: seconds between two signs of life; 0: only a connection's end counts.
+                None: 0 on the program's own computer, 10 elsewhere.
+        """
+        self.plain = plain
+        self.relay: Relay | None = None
         self.name, self.ref = plain.name, plain.ref
         self.workdir, self.state_dir = plain.workdir, plain.state_dir
-        self.here = plain.here
-        self.transports = ("relay", *(name for name in plain.transports if name != "relay"))
+        self.tools_dir, self.mounted_tools = plain.tools_dir, plain.mounted_tools
+        self.here, self.transports = plain.here, plain.transports
+        self._lease = (LEASE_HERE if plain.here else LEASE_ELSEWHERE) if lease is None else lease
+        self._heartbeat = (0 if plain.here else HEARTBEAT) if heartbeat is None else heartbeat
+        self._starting = anyio.Lock()
+        self._destroyed = False
 
     @classmethod
     async def over(
@@ -144,30 +163,61 @@ class RelayedMachine(Machine):
         lease: float | None = None,
         heartbeat: float | None = None,
     ) -> RelayedMachine:
-        """Start a relay on ``plain``. Whoever calls this destroys the machine where it fails.
+        """A machine with a relay. Whoever calls this destroys ``plain`` where it fails.
+
+        The arguments and errors are those of the class and of ``start_relay``.
+        """
+        machine = cls(plain, lease=lease, heartbeat=heartbeat)
+        await machine.start_relay(node)
+        return machine
+
+    async def start_relay(self, node: str = "node") -> None:
+        """Start the relay, unless it is there; from then on ``transports`` begins with it.
+
+        Callers at the same time share one.
 
         Args:
-            plain: a machine that can at least open processes.
-            node: the Node.js there, 18 or newer.
-            lease: seconds that what was started there goes on once the program is out of reach.
-            heartbeat: seconds between two signs of life; 0: only a connection's end counts.
+            node: the Node.js on the machine, 18 or newer: a name or a path.
 
         Raises:
-            RelayUnavailable: it cannot run there, and why; the plain machine serves as well.
+            RelayUnavailable: it cannot run there, and why; the machine serves without it.
             MachineError: as ``Machine.exec``.
         """
-        if lease is None:
-            lease = LEASE_HERE if plain.here else LEASE_ELSEWHERE
-        if heartbeat is None:
-            heartbeat = 0 if plain.here else HEARTBEAT
-        folder = await install(plain, node, lease, heartbeat=bool(heartbeat))
-        relay = Relay(plain, node, folder, lease, heartbeat or None)
+        async with self._starting:
+            if self.relay is None:
+                await self._start_relay(node)
+
+    async def _start_relay(self, node: str) -> None:
+        folder = await install(self.plain, node, self._lease, heartbeat=bool(self._heartbeat))
+        relay = Relay(self.plain, node, folder, self._lease, self._heartbeat or None)
         try:
             await relay.open()
+            self._check_there()
         except BaseException:
             await to_end(relay.aclose)
             raise
-        return cls(plain, relay)
+        self.relay = relay
+        self.transports = ("relay", *(name for name in self.transports if name != "relay"))
+
+    def _check_there(self) -> None:
+        if self._destroyed:
+            raise MachineGone("it has been destroyed", machine=self.name)
+
+    async def equip(self, tools: ToolSet, progress: Progress = tell) -> None:
+        """See ``Machine.equip``. Then the relay can run: on the set's Node.js, or on its own."""
+        await self.plain.equip(tools, progress)
+        if self.relay is None:
+            folder = self.tool_folder(tools)
+            with suppress(RelayUnavailable):  # without another transport, the relay's says so
+                await self.start_relay(f"{folder}/{tools.node}" if folder else "node")
+
+    def tool_folder(self, tools: ToolSet) -> str | None:
+        """See ``Machine.tool_folder``."""
+        return self.plain.tool_folder(tools)
+
+    def _way(self, *, plain: bool = False) -> Machine:
+        """The machine that does it: the plain one, or this one as the relay reaches it."""
+        return self.plain if plain or self.relay is None else _Reached(self.plain, self.relay)
 
     async def open_process(
         self,
@@ -179,16 +229,8 @@ class RelayedMachine(Machine):
         pty: PtySize | None = None,
     ) -> Process:
         """See ``Machine.open_process``."""
-        if user is not None or pty is not None:
-            return await self.plain.open_process(command, cwd=cwd, env=env, user=user, pty=pty)
-        return await self._start(command, cwd, env)
-
-    async def _start(
-        self, command: Command, cwd: str | None, env: Mapping[str, str] | None, **limits: Any
-    ) -> Process:
-        check_command(command, env)
-        where = self.workdir if cwd is None else absolute(self, cwd)
-        return await start(self.relay.mux, command, cwd=where, env=env, **limits)
+        way = self._way(plain=user is not None or pty is not None)
+        return await way.open_process(command, cwd=cwd, env=env, user=user, pty=pty)
 
     async def exec(
         self,
@@ -203,9 +245,7 @@ class RelayedMachine(Machine):
         max_output: int = MAX_OUTPUT,
     ) -> ExecResult:
         """See ``Machine.exec``. The daemon keeps the deadline, too, and bounds the output."""
-        machine = self.plain if user is not None else _Limited(self, timeout, max_output)
-        return await Machine.exec(
-            machine,
+        return await self._way(plain=user is not None).exec(
             command,
             timeout=timeout,
             input=input,
@@ -216,23 +256,66 @@ class RelayedMachine(Machine):
             max_output=max_output,
         )
 
+    async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
+        """See ``Machine.read_file``."""
+        return await self._way().read_file(path, max_bytes=max_bytes)
+
+    async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
+        """See ``Machine.write_file``."""
+        await self._way().write_file(path, data, mode=mode)
+
+    async def upload(self, local: LocalPath, remote: str) -> None:
+        """See ``Machine.upload``."""
+        await self._way().upload(local, remote)
+
+    async def download(self, remote: str, local: LocalPath) -> None:
+        """See ``Machine.download``."""
+        await self._way().download(remote, local)
+
     async def destroy(self) -> None:
         """See ``Machine.destroy``."""
+        self._destroyed = True
         try:
-            await self.relay.aclose()
+            if self.relay is not None:
+                await self.relay.aclose()
         finally:
             await self.plain.destroy()
 
 
-class _Limited(RelayedMachine):
-    """The same machine, for one command with a deadline and a bound."""
+class _Reached(Machine):
+    """A machine as its relay reaches it; perhaps for one command, with a deadline and a bound."""
 
-    def __init__(self, machine: RelayedMachine, timeout: float | None, max_output: int) -> None:
-        super().__init__(machine.plain, machine.relay)
-        # One byte more than is kept, so that whoever counts knows that there was more.
-        self._limits = {"timeout": timeout, "limit": max_output + 1}
+    def __init__(self, plain: Machine, relay: Relay, **limits: Any) -> None:
+        self.name, self.workdir = plain.name, plain.workdir
+        self._plain, self._relay, self._limits = plain, relay, limits
 
-    async def _start(
-        self, command: Command, cwd: str | None, env: Mapping[str, str] | None, **limits: Any
+    async def open_process(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        pty: PtySize | None = None,
     ) -> Process:
-        return await super()._start(command, cwd, env, **self._limits)
+        """See ``Machine.open_process``; never with a user or a terminal."""
+        check_command(command, env)
+        where = self.workdir if cwd is None else absolute(self, cwd)
+        return await start(self._relay.mux, command, cwd=where, env=env, **self._limits)
+
+    async def exec(
+        self,
+        command: Command,
+        *,
+        timeout: float | None = None,
+        max_output: int = MAX_OUTPUT,
+        **how: Any,
+    ) -> ExecResult:
+        """See ``Machine.exec``."""
+        # One byte more than is kept, so that whoever counts knows that there was more.
+        limits = {"timeout": timeout, "limit": max_output + 1}
+        machine = _Reached(self._plain, self._relay, **limits)
+        return await Machine.exec(machine, command, timeout=timeout, max_output=max_output, **how)
+
+    async def destroy(self) -> None:
+        """Nothing: it is not this object's to end."""

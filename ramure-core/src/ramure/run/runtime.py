@@ -35,6 +35,7 @@ from ramure.run.keeper import Keeper
 from ramure.run.ledger import Ledger
 from ramure.run.listen import Listener
 from ramure.run.protocol import FromAgent
+from ramure.toolset import ToolSet, tell
 from ramure.transport import Route, Target, Transport
 from ramure.values import AgentSpec, Host, Json
 
@@ -252,30 +253,36 @@ class Runtime:
 
     # --- machines
 
-    async def provision(self, placement: Placement) -> Machine:
-        """Make a machine of this run.
+    async def provision(self, placement: Placement, *, tools: ToolSet | None = None) -> Machine:
+        """Make a machine of this run; ``tools`` where it is for an agent that needs them.
 
         Runs to its end as a task of the run, also where the caller is cancelled: then what was
         made is removed again.
         """
-        return await complete(self.tasks, lambda: self._provision(placement), undo=self.remove)
+        return await complete(
+            self.tasks, lambda: self._provision(placement, tools), undo=self.remove
+        )
 
-    async def _provision(self, placement: Placement) -> Machine:
+    async def _provision(self, placement: Placement, tools: ToolSet | None) -> Machine:
         self._counter += 1
         name = f"ramure-{self.id}-{self._counter}"
         host = await placement.choose_host()
         try:
-            return await self._provision_on(host, placement, name)
+            return await self._provision_on(host, placement, name, tools)
         except BaseException:
             placement.release_host(host)
             raise
 
-    async def _provision_on(self, host: Host, placement: Placement, name: str) -> Machine:
+    async def _provision_on(
+        self, host: Host, placement: Placement, name: str, tools: ToolSet | None
+    ) -> Machine:
         backend = self.backend(placement.backend)
         self.journal.record("machine_starting", {"machine": name, "host": str(host)})
         self.ledger.making(name, backend.name, str(host), durable=not backend.here)
         # Where this fails, the entry stays in the ledger: at the run's end somebody looks.
-        machine = await backend.provision(placement.image, host, name=name, labels=self.labels())
+        machine = await backend.provision(
+            placement.image, host, name=name, labels=self.labels(), tools=tools
+        )
         self.ledger.made(machine.ref, name)
         self.tenancies[machine.name] = Tenancy(machine, placement, host)
         self.journal.record("machine_started", {"machine": machine.name, "host": str(host)})
@@ -318,9 +325,8 @@ class Runtime:
             return tenancy.route
 
     async def _open_route(self, machine: Machine) -> Route:
-        names = ("websocket",) if self.target.url else machine.transports
-        if not names:
-            raise MachineError("no transport leads from it to the run", machine=machine.name)
+        # Where nothing else leads here, the relay says what it lacks.
+        names = ("websocket",) if self.target.url else machine.transports or ("relay",)
         *others, last = names
         for name in others:
             try:
@@ -358,14 +364,19 @@ class Runtime:
         Raises:
             AgentStartFailed: the machine lacks something, or the program could not be started.
         """
-        if problems := await harness.check(machine):
+        try:
+            await self._equip(machine, harness)
+            problems = await harness.check(machine)
+            route = None if problems else await self.route(machine)
+        except (MachineError, OSError) as error:
+            raise AgentStartFailed(str(error), agent=spec.address) from error
+        if route is None:
             lines = "".join(f"\n  - {problem}" for problem in problems)
             raise AgentStartFailed(
                 f"the harness {harness.name!r} cannot work there:{lines}",
                 agent=spec.address,
                 machine=machine.name,
             )
-        route = await self.route(machine)
         channel = Channel(
             run=self.id,
             agent=spec.address,
@@ -381,6 +392,16 @@ class Runtime:
             self.retire(channel, "it was not started")
             raise
         return Life(session, channel, harness.name)
+
+    async def _equip(self, machine: Machine, harness: Harness) -> None:
+        """Bring what the harness's agents need; tell the person and the log what takes a while."""
+
+        def progress(text: str) -> None:
+            self.journal.record("machine_equipping", {"machine": machine.name, "what": text})
+            tell(text)
+
+        if harness.tools is not None and not machine.here:
+            await machine.equip(harness.tools, progress)
 
     def retire(self, channel: Channel, reason: str) -> None:
         """End a channel; whoever comes with its token from now on is refused."""

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("", "_exec", "_files", "_process", "_trees")
+_PARTS = ("", "_equip", "_exec", "_files", "_process", "_trees")
 pytest.register_assert_rewrite(*(f"ramure.testing._contract{part}" for part in _PARTS))
 
+from ramure.testing._contract_equip import EquipContract  # noqa: E402 after the line above
 from ramure.testing._contract_exec import ExecContract  # noqa: E402 after the line above
 from ramure.testing._contract_process import ProcessContract  # noqa: E402 after the line above
 from ramure.testing._contract_trees import TreeContract  # noqa: E402 after the line above
@@ -30,7 +31,7 @@ from ramure.testing._contract_trees import TreeContract  # noqa: E402 after the 
 __all__ = ["MachineContract"]
 
 
-class MachineContract(ExecContract, ProcessContract, TreeContract):
+class MachineContract(EquipContract, ExecContract, ProcessContract, TreeContract):
     """Subclass it in a test module and give it a fixture ``machine``.
 
     Attributes:

@@ -8,19 +8,20 @@ from ramure.errors import MachineError
 from ramure.machine import Machine
 from ramure.relay import RelayedMachine
 from ramure.relay.doors import Door
+from ramure.relay.machine import Relay
 from ramure.transport import Route, Target, Transport
 
 
 class RelayRoute(Route):
     """A socket on the machine whose connections the relay carries to the run."""
 
-    def __init__(self, machine: RelayedMachine, door: Door) -> None:
+    def __init__(self, relay: Relay, door: Door) -> None:
         self.address = f"unix:{door.path}"
-        self._machine, self._door = machine, door
+        self._relay, self._door = relay, door
 
     async def aclose(self) -> None:
         """See ``Route``."""
-        self._machine.relay.close_door(self._door)
+        self._relay.close_door(self._door)
 
 
 class RelayTransport(Transport):
@@ -35,10 +36,11 @@ class RelayTransport(Transport):
             MachineError: there is no relay on the machine, or it cannot listen.
             LinkBroken, MachineGone: it is out of reach for good.
         """
-        if not isinstance(machine, RelayedMachine):
+        relay = machine.relay if isinstance(machine, RelayedMachine) else None
+        if relay is None:
             raise MachineError(
-                "there is no relay on it (it needs Node.js 18 or newer there); "
-                "use another transport",
+                "there is no relay on it, which would lead from it to the run (it needs Node.js 18 "
+                "or newer there); use another transport",
                 machine=machine.name,
             )
-        return RelayRoute(machine, await machine.relay.open_door(target.socket))
+        return RelayRoute(relay, await relay.open_door(target.socket))
