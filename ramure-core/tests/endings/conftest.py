@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ramure.testing import _pi_folder
+
 MARK = "RAMURE_ENDING"
 HANGS = 60.0
 """Seconds after which something hangs."""
@@ -56,11 +58,13 @@ class Program:
             start_new_session=True,
         )
 
-    def hear(self, word: str) -> None:
-        """Read what the program prints until it has said ``word``."""
+    def hear(self, word: str) -> list[str]:
+        """Read what the program prints until it has said ``word``; give what it said before."""
+        said: list[str] = []
         while line := self.process.stdout.readline():
             if line.strip() == word:
-                return
+                return said
+            said.append(line.strip())
         raise AssertionError(f"it ended before it said {word!r}: {self.process.stderr.read()}")
 
     def signal(self, number: int) -> None:
@@ -88,6 +92,13 @@ class Program:
         left = [str(p) for p in runtimes.rglob("*")] if runtimes.exists() else []
         return left + [str(p) for p in self.temporary.iterdir()]
 
+    def listening(self) -> list[str]:
+        """The unix sockets in its folders that somebody listens at."""
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        paths = [line.split(maxsplit=7)[7] for line in lines[1:] if len(line.split()) > 7]
+        folders = (str(self.home), str(self.temporary))
+        return [path for path in paths if path.startswith(folders)]
+
     def wait_clean(self, patience: float) -> None:
         """Fail unless nothing of it is left within so many seconds."""
         deadline = time.monotonic() + patience
@@ -106,6 +117,19 @@ class Program:
             timeout=HANGS,
             check=False,
         )
+
+
+@pytest.fixture
+def pi(monkeypatch, tmp_path):
+    """The real pi, with a model that is never asked."""
+    where = os.environ.get("RAMURE_TEST_PI_22")
+    if not where:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
+    monkeypatch.setenv("RAMURE_PI", where)
+    about = {"models": ["m"], "apis": ["openai-completions"], "settings": {}}
+    folder = _pi_folder.write(tmp_path / "pi", url="http://127.0.0.1:9", key="k", **about)
+    monkeypatch.setenv("PI_CODING_AGENT_DIR", str(folder))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ramure.run import sweep
+from ramure.run.runtime import LEASE_HERE as LEASE
 
 BOUND = 5.0
 """Seconds in which a program that is told to end has left nothing."""
@@ -309,3 +310,36 @@ def test_a_forked_child_is_not_the_program(start):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     program.end()
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize("hangs", [False, True], ids=["works", "hangs"])
+def test_kill_9_of_the_program_and_its_keeper_leaves_no_pi(start, pi, hangs):
+    """Before any other run, or ``gc``: within the lease and some seconds nothing runs or listens."""
+    program = start(
+        """
+        @agent_process
+        async def main():
+            box = await machine()
+            workers = await asyncio.gather(*(agent(name, machine=box) for name in "ab"))
+            for worker in workers:
+                say(worker.pid)
+            say("up")
+            await wait()
+
+        asyncio.run(main())
+        """
+    )
+    pids = program.hear("up")
+    if hangs:
+        for pid in pids:
+            os.kill(int(pid), signal.SIGSTOP)
+    os.kill(_keeper_of(program), signal.SIGKILL)
+    program.signal(signal.SIGKILL)
+    program.end()
+    deadline = time.monotonic() + LEASE + 4 * KILLED
+    while program.processes() or program.listening():
+        assert time.monotonic() < deadline, (program.processes(), program.listening())
+        time.sleep(0.1)
+    assert program.command("gc").returncode == 0
+    assert not program.files()

@@ -10,6 +10,7 @@ import subprocess
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -183,7 +184,9 @@ def make_agent(tmp_path_factory, ramure_home, pi):
         work.mkdir()
         harness = PiHarness()
         backend = LocalBackend()
-        labels = {"ramure.run": folder.name}
+        # Agents are found by it: no test beside this one may have the same.
+        name = f"run-{uuid4().hex[:8]}"
+        labels = {"ramure.run": name}
         image = LocalImage(work)
         machine = await backend.provision(image, Host("local"), name="here", labels=labels)
         own = Path(machine.state_dir) / "w1"
@@ -193,7 +196,7 @@ def make_agent(tmp_path_factory, ramure_home, pi):
         run = Run(listener, "w1", "token-of-the-agent", lease)
         pi_folder = folder / "pi folder"
         spec = AgentSpec(
-            run=folder.name,
+            run=name,
             address="w1",
             token="token-of-the-agent",
             state_dir=str(own),

@@ -18,7 +18,7 @@ from ramure.values import AgentSpec, Host
 
 
 async def main(folder: Path, *, stop_pi: bool) -> None:
-    run = f"{folder.name}-killed"
+    run = f"killed-{os.getpid()}-{folder.name}"
     machine = await LocalBackend().provision(
         LocalImage(folder), Host("local"), name="killed", labels={"ramure.run": run}
     )

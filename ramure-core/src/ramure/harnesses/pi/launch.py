@@ -2,13 +2,14 @@
 
     launch.sh     what the pane runs: reads ``settings``, starts pi, writes how it ended to ``exit``
     keeper.sh     runs beside pi on this computer: the last to notice that the program has ended
-    end.sh        ends all that pi has started
+    end.sh        ends all that pi has started, and the keeper
     watch.sh      waits for the end of the launcher
     settings      pi's environment, as a shell reads it; removed once it has been read
     bridge.json   the bridge's settings with the agent's token; removed by the bridge
     system.md     what is added to pi's system prompt
     alive         a FIFO that the launcher alone holds open: its end is the launcher's end
     started       the launcher holds ``alive``
+    keeper        the keeper's process id
     exit          pi's exit code as the shell gives it
     session.jsonl pi's session; a restarted agent goes on with it
 
@@ -19,6 +20,7 @@ on a command line, and with a umask that keeps all of it to its owner.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -52,7 +54,8 @@ def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: 
         tools: where pi is on the machine.
         address: the route's, as the bridge dials it.
         cache: a folder for what pi compiles at its start, kept between runs where it can be.
-        keep: end pi, too, when this program has ended and pi hangs; only on this computer.
+        keep: see to pi's and its tmux server's end when this program has ended; only on this
+            computer.
 
     Raises:
         AgentStartFailed: the environment cannot be passed on.
@@ -72,8 +75,8 @@ def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: 
         "WORK": spec.cwd,
         "CACHE": cache,
         "KEEP": own_identity() if keep else "",
-        # The bridge comes first, where it still can.
-        "LEASE": str(int(spec.lease) + 5),
+        # The bridge comes first, where it still can: it gives pi 3 s.
+        "LEASE": str(math.ceil(spec.lease) + 3),
     }
     shipped = files("ramure.harnesses.pi") / "scripts"
     contents = {name: (shipped / name).read_text("utf-8") for name in SCRIPTS}

@@ -1,4 +1,5 @@
-# Ends all that carries an agent's mark in its environment, whatever session it is in.
+# Ends all that carries an agent's mark in its environment, whatever session it is in, and the agent's
+# keeper, where there is one.
 #
 # Arguments: the mark; tenths of a second to wait for an end by itself before it is killed.
 mark=RAMURE_AGENT=$1
@@ -11,6 +12,21 @@ marked() {
     ps -axwwE -o pid= -o command= | awk -v mark=" $mark " 'index($0 " ", mark) && !/awk/ {print $1}'
   fi
 }
+
+keeper() {
+  if [ -r /proc/self/environ ]; then
+    grep -qs keeper.sh "/proc/$1/cmdline"
+  else
+    ps -o command= -p "$1" | grep -q keeper.sh
+  fi
+}
+
+cd "${0%/*}" || exit 1
+# Only the keeper itself: somebody else may have its number by now.
+if [ -r keeper ] && read -r pid <keeper && keeper "$pid"; then
+  kill "$pid"
+fi
+rm -f keeper
 
 tries=0
 while pids=$(marked) && [ -n "$pids" ]; do

@@ -6,8 +6,8 @@ exec 9<>alive
 . ./settings
 rm -f ./settings
 if [ -n "$KEEP" ]; then
-  env -u RAMURE_AGENT sh ./keeper.sh "$$" "$RAMURE_AGENT" "$KEEP" "$LEASE" 9>&- >/dev/null 2>&1 &
-  keeper=$!
+  env -u RAMURE_AGENT sh ./keeper.sh "$RAMURE_AGENT" "$KEEP" "$LEASE" 9>&- >/dev/null 2>&1 &
+  echo "$!" >keeper
 fi
 state=$PWD
 work=$WORK
@@ -22,6 +22,5 @@ if cd "$work"; then
 else
   code=1
 fi
-[ -z "${keeper-}" ] || kill "$keeper" 2>/dev/null
 echo "$code" >"$state/exit"
 exit "$code"
