@@ -315,7 +315,7 @@ def test_a_forked_child_is_not_the_program(start):
 @pytest.mark.pi
 @pytest.mark.parametrize("hangs", [False, True], ids=["works", "hangs"])
 def test_kill_9_of_the_program_and_its_keeper_leaves_no_pi(start, pi, hangs):
-    """Before any other run, or ``gc``: within the lease and some seconds nothing runs or listens."""
+    """Before any other run, or ``gc``: within the lease and some seconds nothing runs there."""
     program = start(
         """
         @agent_process
