@@ -15,6 +15,7 @@ from ramure.agents.agent import Agent
 from ramure.errors import EndpointError, MachineError, NoSuchAgent, NoTerminal, UsageError
 from ramure.machine import Machine
 from ramure.processes.process import Process
+from ramure.run.piped import serve_command
 from ramure.run.rpc import Frames, Method, Upgrade
 from ramure.run.terminal import pty_size, serve_terminal
 from ramure.tools.result import jsonable, text_of
@@ -126,17 +127,20 @@ class Operator:
         """How to see an agent's terminal.
 
         Where its machine is this computer, that is a command to run. As long as the connection
-        stays open, the agent's process counts as attended.
+        stays open, the agent's process counts as attended; to a frame ``left`` the run says what
+        has become of the program that was there to be seen.
         """
         process, found, seen = self._seen(agent)
+        incarnation = found.incarnation
         info: dict[str, Json] = {"agent": found.address, "here": found.machine.here}
         if found.machine.here:
             info |= {"argv": list(seen.command), "env": dict(seen.env)}
 
         async def attend(frames: Frames) -> None:
             with process.attended():
-                while await frames.receive() is not None:
-                    pass
+                while (frame := await frames.receive()) is not None:
+                    if frame.get("left"):
+                        await frames.send(_fate(process, found, incarnation))
 
         return Upgrade(info, attend)
 
@@ -150,17 +154,26 @@ class Operator:
         agent: str | None = None,
         machine: str | None = None,
         command: list[str] | None = None,
+        *,
+        pty: bool = True,
         **screen: Any,
     ) -> Upgrade:
-        """Open a shell, or run a command, on an agent's machine or on any machine of the run."""
-        argv = command or ["/bin/sh", "-c", SHELL]
+        """Open a shell, or run a command, on an agent's machine or on any machine of the run.
+
+        Without ``pty`` the command has pipes, as ``ramure.run.piped`` describes.
+        """
+        cwd = None
         if agent is not None:
             process, found = self._agent(agent)
-            return _open(process, found.machine, argv, cwd=found.settings.cwd, **screen)
-        if machine is None:
+            place, cwd = found.machine, found.settings.cwd
+        elif machine is not None:
+            process, place = self._machine(machine)
+        else:
             raise UsageError("shell: name an agent or a machine")
-        process, place = self._machine(machine)
-        return _open(process, place, argv, **screen)
+        argv = command or ["/bin/sh", "-c", SHELL]
+        if not pty:
+            return _run(process, place, argv, cwd=cwd)
+        return _open(process, place, argv, cwd=cwd, **screen)
 
     # --- finding
 
@@ -219,6 +232,17 @@ class Operator:
         return fitting[0]
 
 
+def _fate(process: Process, agent: Agent, incarnation: int) -> dict[str, Json]:
+    """What has become of an incarnation of an agent's program, and what the run does about it."""
+    if agent.terminal is not None and agent.incarnation == incarnation:
+        program = "running"
+    else:
+        lost = process.alive if agent.ending is None else not agent.ending.expected
+        program = "lost" if lost else "over"
+    on_failure = agent.settings.on_failure
+    return {"program": program, "on_failure": on_failure, "process": process.name}
+
+
 def _open(
     process: Process,
     machine: Machine,
@@ -237,6 +261,16 @@ def _open(
         with process.attended():
             given = {"TERM": term, **(env or {})}
             await serve_terminal(frames, machine, argv, size=size, cwd=cwd, env=given)
+
+    return Upgrade({"machine": machine.name, "here": machine.here}, serve)
+
+
+def _run(process: Process, machine: Machine, argv: Sequence[str], *, cwd: str | None) -> Upgrade:
+    """A command on a machine, without a terminal; while it runs, nobody is idle."""
+
+    async def serve(frames: Frames) -> None:
+        with process.attended():
+            await serve_command(frames, machine, argv, cwd=cwd)
 
     return Upgrade({"machine": machine.name, "here": machine.here}, serve)
 

@@ -131,7 +131,7 @@ class House:
         return program
 
     def ramure(self, *arguments, stdin="", **more):
-        """Run the command to its end."""
+        """Run the command to its end; without a terminal."""
         done = subprocess.run(
             [sys.executable, "-m", "ramure", *arguments],
             cwd=self.folder,

@@ -1,6 +1,7 @@
 """``ramure connect`` and ``ramure ssh``, in terminals of the tests' own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -107,11 +108,88 @@ def test_the_terminal_ends_with_the_run(house, live):
     assert screen.wait() in (0, 6, 129, 137)
 
 
-@pytest.mark.parametrize("command", ["ssh", "connect"])
-def test_it_needs_a_terminal(shared, command):
+@pytest.mark.parametrize(
+    ("command", "instead"), [("ssh", "ramure ssh AGENT COMMAND"), ("connect", "ramure send")]
+)
+def test_it_needs_a_terminal(shared, command, instead):
     said = shared.ramure(command, "worker")
     assert said.code == 2
     assert "terminal" in said.err
+    assert instead in said.err
+
+
+def test_ssh_runs_a_command_without_a_terminal(shared):
+    said = shared.ramure(
+        *("ssh", "worker", "--", "sh", "-c", "cat; tty; echo wrong >&2; exit 7"), stdin="grüße\n"
+    )
+    assert (said.code, said.out, said.err) == (7, "grüße\nnot a tty\n", "wrong\n")
+
+
+def test_ssh_lets_a_shell_read_one_word(shared):
+    said = shared.ramure("ssh", "worker", "printf '%s\\n' b a | sort; kill -9 $$")
+    assert (said.code, said.out, said.err) == (137, "a\nb\n", "")
+
+
+def test_ssh_tells_of_a_command_that_is_not_there(shared):
+    said = shared.ramure("ssh", "worker", "no-such-command", "x")
+    assert said.code == 1
+    assert "no-such-command" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_ssh_runs_on_a_machine_without_an_agent(shared):
+    [machine] = shared.live.said
+    assert shared.ramure("ssh", "--machine", machine, "echo", "a b").out == "a b\n"
+
+
+def test_ssh_passes_much_both_ways(shared):
+    much = "".join(f"{number:07}\n" for number in range(400_000))
+    said = shared.ramure("ssh", "worker", "cat", stdin=much)
+    assert (said.code, said.err) == (0, "")
+    assert said.out == much
+
+
+def test_ssh_does_not_wait_for_what_nobody_reads(shared):
+    said = shared.ramure("ssh", "worker", "echo", "enough", stdin="x" * 4_000_000)
+    assert (said.code, said.out) == (0, "enough\n")
+
+
+def test_ssh_does_not_wait_for_a_child_that_holds_its_output(shared, until):
+    said = shared.ramure("ssh", "worker", "sleep 1000 & echo $!")
+    assert said.code == 0
+    pid = int(said.out)
+    assert runs(pid)
+    psutil.Process(pid).kill()
+    until(lambda: not runs(pid), "it lives")
+
+
+def test_ssh_reads_a_file_and_closed_streams(shared, tmp_path):
+    (tmp_path / "some.txt").write_text("from a file")
+    ssh = f"{sys.executable} -m ramure ssh worker"
+    for command, out in [
+        (f"{ssh} cat <{tmp_path}/some.txt", "from a file"),
+        (f"{ssh} 'cat; echo read' <&-", "read\n"),
+        (f"{ssh} 'echo out; echo err >&2' 2>&-", "out\n"),
+        (f"yes | {ssh} cat | head -n 1", "y\n"),
+    ]:
+        done = subprocess.run(
+            ["sh", "-c", command], env=shared.env, capture_output=True, timeout=60, check=False
+        )
+        assert done.stdout.decode() == out, (command, done.stderr)
+        assert b"Traceback" not in done.stderr
+
+
+def test_interrupting_ssh_ends_a_command_that_reads_nothing(shared, until):
+    command = [sys.executable, "-m", "ramure", "ssh", "worker", "echo $$; exec sleep 1000"]
+    with (
+        subprocess.Popen(["yes"], stdout=subprocess.PIPE) as yes,
+        subprocess.Popen(command, env=shared.env, stdin=yes.stdout, stdout=subprocess.PIPE) as ssh,
+    ):
+        pid = int(ssh.stdout.readline())
+        ssh.send_signal(signal.SIGINT)
+        assert ssh.wait(60) == 130
+        yes.kill()
+    until(lambda: not runs(pid), "the command lives")
 
 
 def test_wrong_use(shared):
@@ -120,7 +198,7 @@ def test_wrong_use(shared):
         (("connect", "nobody"), 5),
         (("connect", "worker"), 1),  # a scripted agent has no terminal
         (("ssh",), 2),
-        (("ssh", "worker", "--machine", "x"), 2),
+        (("ssh", "--machine", "x"), 1),
         (("ssh", "worker", "--detach-key", "f1"), 2),
         (("connect", "worker", "--id", "xyz"), 3),
     ]:
@@ -141,6 +219,61 @@ def test_connect_lands_in_the_live_pi_and_leaves_it_running(house, pi):
     assert screen.wait() == 0
     assert house.ramure("send", "worker", "more", "--id", program.id).code == 0
     assert program.process.poll() is None
+
+
+QUIT_PROGRAM = """
+import asyncio
+from ramure import AgentDied, agent, agent_process, current_runtime, wait
+from ramure.testing import ScriptedModel
+
+@agent_process
+async def main():
+    worker = await agent("worker", on_failure="ON_FAILURE")
+    print("ready", current_runtime().id, flush=True)
+    try:
+        return await wait()
+    except AgentDied:
+        await asyncio.sleep(1000)
+
+async def run():
+    async with ScriptedModel(["x"]) as model:
+        with model.use():
+            await main()
+
+asyncio.run(run())
+"""
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize(
+    ("on_failure", "follows"),
+    [
+        ("fail", "its process 'main' fails with AgentDied"),
+        ("ignore", "the run goes on without it"),
+        ("restart", "the run starts it again"),
+    ],
+)
+def test_quitting_pi_says_what_follows(house, pi, on_failure, follows):
+    program = house.start(QUIT_PROGRAM.replace("ON_FAILURE", on_failure), **pi)
+    screen = house.terminal("connect", "worker")
+    screen.resize(120, 40)
+    screen.expect("scripted")  # the model's name, in the last line of pi's screen
+    screen.type("/quit")
+    screen.expect("/quit")
+    screen.type("\r")
+    screen.expect(f"the program of worker has ended: {follows}")
+    assert screen.wait() == 0
+    assert program.process.poll() is None
+
+
+@pytest.mark.pi
+def test_the_end_of_the_run_is_told_to_who_is_connected(house, pi):
+    house.start(QUIT_PROGRAM.replace("ON_FAILURE", "fail"), **pi)
+    screen = house.terminal("connect", "worker")
+    screen.expect("scripted")
+    house.ramure("stop")
+    screen.expect("has ended: ")  # the program or the run: it is a matter of milliseconds
+    assert screen.wait() == 0
 
 
 @pytest.mark.pi

@@ -307,6 +307,16 @@ class Agent:
     # --- state
 
     @property
+    def incarnation(self) -> int:
+        """How often its program has been started."""
+        return self._lifecycle.incarnation
+
+    @property
+    def ending(self) -> Ending | None:
+        """How its program ended for good; None as long as it has not."""
+        return self._ending
+
+    @property
     def idle(self) -> bool:
         """True where it has nothing to do: its turn is over and no message or call is pending."""
         return self.status == "idle" and not self._outbox and not self._toolbox.busy

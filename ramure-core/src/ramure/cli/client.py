@@ -97,6 +97,16 @@ class ControlClient:
             raise Refused(error["message"], (error.get("data") or {}).get("type", ""))
         return answer["result"]
 
+    def ask(self, frame: dict[str, Any], *, timeout: float) -> dict[str, Any] | None:
+        """Send a frame after an upgrade, and wait for one; None once the run has ended.
+
+        Raises:
+            Silent: none came within ``timeout`` seconds.
+        """
+        self._socket.settimeout(timeout)
+        self.send(frame)
+        return self.receive()
+
     def send(self, message: dict[str, Any]) -> None:
         """Send one line: a request, or a frame after an upgrade."""
         try:
@@ -129,6 +139,10 @@ class ControlClient:
         if not chunk:
             return None
         self._rest += chunk
+        return self.pending()
+
+    def pending(self) -> list[dict[str, Any]]:
+        """The frames that came together with what was received before."""
         return list(iter(self._buffered, None))
 
     def _buffered(self) -> dict[str, Any] | None:

@@ -24,12 +24,23 @@ RESET = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0
 FULL_SCREEN, NORMAL_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
+def is_there() -> bool:
+    """Whether a person sits at a terminal here, whom a program could speak with."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def shell_code(code: int) -> int:
+    """An exit code as a shell tells it: 128 and the signal's number where a signal ended it."""
+    return code if code >= 0 else 128 - code
+
+
 class Terminal:
     """The person's terminal."""
 
-    def __init__(self) -> None:
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError("this needs a terminal: stdin and stdout are not both one")
+    def __init__(self, instead: str) -> None:
+        """Take it; ``instead`` says what works without one."""
+        if not is_there():
+            raise UsageError(f"this needs a terminal: stdin and stdout are not both one; {instead}")
         self._in = sys.stdin.fileno()
         self._out = sys.stdout.fileno()
         self._full_screen = False
@@ -76,7 +87,8 @@ class Terminal:
     ) -> int | None:
         # The window may have changed since the run was told its size; from now on changes are seen.
         client.send({"resize": list(self.size)})
-        while True:
+        code = self._show(client.pending())
+        while code is None:
             for key, _ in selector.select():
                 if key.fd == self._in:
                     typed = os.read(self._in, CHUNK)
@@ -88,11 +100,11 @@ class Terminal:
                 elif key.fd == resized:
                     os.read(resized, CHUNK)
                     client.send({"resize": list(self.size)})
-                elif (code := self._show(client)) is not None:
-                    return code
+                else:
+                    code = self._show(client.arrived())
+        return code
 
-    def _show(self, client: ControlClient) -> int | None:
-        frames = client.arrived()
+    def _show(self, frames: list[dict[str, Any]] | None) -> int | None:
         if frames is None:
             raise RunDied("the run ended")
         for frame in frames:
@@ -102,8 +114,7 @@ class Terminal:
                 self._full_screen = on > off if on != off else self._full_screen
                 self._write(shown)
             elif "exit" in frame:
-                code = int(frame["exit"])
-                return code if code >= 0 else 128 - code  # as a shell tells a signal
+                return shell_code(frame["exit"])
             elif "error" in frame:
                 raise RunError(frame["error"])
         return None
