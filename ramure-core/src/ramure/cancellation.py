@@ -53,15 +53,19 @@ class Job(Generic[T]):
         self.done = anyio.Event()
 
     async def run(self) -> None:
-        """Do the work; never raises but what must end the program."""
+        """Do the work; raises nothing but its cancellation.
+
+        ``sys.exit()``, too, is for whoever waits: raised here it would end a task group that knows
+        nothing of it.
+        """
         try:
             with self._scope:
                 self._value.append(await self._work())
-        except Exception as error:  # noqa: BLE001 the outcome is the waiter's to raise
-            self._error = error
-        except CancelledError as error:
+        except (CancelledError, GeneratorExit) as error:
             self._error = error
             raise
+        except BaseException as error:  # noqa: BLE001 the outcome is the waiter's to raise
+            self._error = error
         finally:
             self.done.set()
 
@@ -107,6 +111,12 @@ class Interruption:
         if self._task is not None and self._hard is not None:
             self._task.cancel()
             self._hard.deadline = asyncio.get_running_loop().time() + self._grace
+
+    def insist(self) -> None:
+        """Interrupt the work at every ``await`` from now on."""
+        self.cancel()
+        if self._hard is not None:
+            self._hard.cancel()
 
     async def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work in the current task.

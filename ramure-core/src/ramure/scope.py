@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import wait
 from contextvars import Context, ContextVar
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -19,12 +20,17 @@ from ramure.errors import NotInProcess
 P = ParamSpec("P")
 R = TypeVar("R")
 
+LOOK_AFTER = 1.0
+"""Seconds between two looks of a waiting thread at whether the event loop is still there."""
+
 
 class Scope(Protocol):
     """What an agent or a tool needs of the process that owns it."""
 
     id: str
     name: str
+    loop: asyncio.AbstractEventLoop
+    """The event loop it lives on: nothing of it may be touched from another thread."""
 
     @property
     def open(self) -> bool:
@@ -44,25 +50,50 @@ current: ContextVar[Scope] = ContextVar("ramure_process")
 
 
 def on_the_loop(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function of the event loop's be called from a worker thread, too.
+    """Let a function of the event loop's be called from any thread that has a process's context.
 
-    Tools that are not async run in one, and call ``done`` and ``emit`` all the same.
+    Tools that are not async run in a worker thread, and so does what ``asyncio.to_thread`` runs:
+    they call ``done``, ``emit`` and ``spawn`` all the same, and get what these give or raise.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            from anyio import NoEventLoopError, from_thread
-
-            try:
-                return from_thread.run_sync(partial(function, *args, **kwargs))
-            except NoEventLoopError:
-                pass  # no thread of ours: the function itself says what it needs
-        return function(*args, **kwargs)
+        scope = current.get(None)
+        if scope is None or _running_loop() is not None:
+            return function(*args, **kwargs)
+        return _hop(scope, partial(function, *args, **kwargs))
 
     return call
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _hop(scope: Scope, function: Callable[[], R]) -> R:
+    """Call it in a task on the scope's loop, which must not wait for this thread meanwhile."""
+
+    async def call() -> R:
+        return function()
+
+    calling = call()
+    try:
+        future = asyncio.run_coroutine_threadsafe(calling, scope.loop)
+    except RuntimeError:
+        calling.close()
+        raise _ended(scope) from None
+    while not future.done():
+        wait([future], timeout=LOOK_AFTER)
+        if scope.loop.is_closed() and not future.done():
+            raise _ended(scope)
+    return future.result()
+
+
+def _ended(scope: Scope) -> NotInProcess:
+    return NotInProcess(f"the process {scope.name!r} has ended, and so has its event loop")
 
 
 def require(what: str) -> Scope:
@@ -81,5 +112,10 @@ def require(what: str) -> Scope:
         raise NotInProcess(
             f"{what}: the process {scope.name!r} has ended; what is to happen in it has to be "
             "awaited there before its function returns"
+        )
+    if scope.loop is not _running_loop():
+        raise NotInProcess(
+            f"{what}: the process {scope.name!r} runs on another event loop; a thread that starts "
+            "runs of its own must not inherit its context (threading.Thread does not)"
         )
     return scope

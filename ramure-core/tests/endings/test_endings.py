@@ -14,6 +14,9 @@ import pytest
 from ramure.run import sweep
 from ramure.run.runtime import LEASE_HERE as LEASE
 
+HANGS = 60.0
+"""Seconds after which something hangs."""
+
 BOUND = 5.0
 """Seconds in which a program that is told to end has left nothing."""
 
@@ -88,6 +91,76 @@ def test_a_program_that_is_told_to_end(start, signals, code):
     if code is not None:
         assert got == code, errors
     assert "ExceptionGroup" not in errors
+
+
+def test_a_second_ctrl_c_leaves_no_time_to_finish(start):
+    program = start("""
+        @agent_process
+        async def child():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                say("ending")
+                while True:  # for ever, were it cancelled only once
+                    await asyncio.sleep(3600)
+
+        @agent_process
+        async def main():
+            spawn(child)
+            say("up")
+            await wait()
+
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            say("interrupted")
+        """)
+    program.hear("up")
+    program.signal(signal.SIGINT)
+    program.hear("ending")
+    program.signal(signal.SIGINT)
+    program.hear("interrupted")
+    program.end()
+    program.wait_clean(BOUND)
+
+
+def test_ctrl_c_where_the_program_runs_the_loop_by_itself(start):
+    asyncios = "asyncio.new_event_loop().run_until_complete(main())"
+    source = AT_WORK.replace("asyncio.run(main())", asyncios)
+    program = start(source.format(then="await wait()"))
+    program.hear("up")
+    program.signal(signal.SIGINT)
+    program.wait_clean(BOUND)
+    # What the interrupted loop has not told of its end, Python waits for: until the next one.
+    deadline = time.monotonic() + HANGS
+    while program.process.poll() is None and time.monotonic() < deadline:
+        program.signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert "KeyboardInterrupt" in program.end()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_runs_in_several_threads(start, number):
+    program = start("""
+        import threading
+
+        @agent_process
+        async def main():
+            await agent("a", harness=harness)
+            say("up")
+            await wait()
+
+        threads = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        asyncio.run(main())
+        """)
+    for _ in range(3):
+        program.hear("up")
+    program.signal(number)
+    got, errors = program.end()
+    program.wait_clean(BOUND)
+    assert got == -number, errors
 
 
 @pytest.mark.parametrize("stage", ["machine", "agent"])

@@ -1,10 +1,13 @@
 """What a process is: results, errors, children, cancellation, time-outs."""
 
 import asyncio
+import contextvars
+import threading
 import time
 import warnings
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import ramure
@@ -21,6 +24,11 @@ from ramure import (
     spawn,
     wait,
 )
+from ramure.errors import NotInProcess, UsageError
+from ramure.scope import current
+
+HANGS = 30.0
+"""Seconds after which something hangs."""
 
 pytestmark = pytest.mark.usefixtures("ramure_home")
 
@@ -651,3 +659,207 @@ async def test_nothing_new_is_started_while_a_process_ends():
             await ramure.machine()
 
     await main()
+
+
+# --- threads
+
+
+async def test_threads_of_the_program_may_call_what_is_not_async():
+    @agent_process
+    async def child():
+        return threading.get_ident()
+
+    @agent_process
+    async def main():
+        def elsewhere():
+            emit("from", threading.get_ident())
+            handle = spawn(child)
+            done(7)
+            return handle
+
+        handle = await asyncio.to_thread(elsewhere)
+        assert await handle == threading.get_ident()
+        return await wait()
+
+    with anyio.fail_after(HANGS):
+        assert await main() == 7
+
+
+async def test_a_thread_gets_what_the_function_raises():
+    @agent_process
+    async def main():
+        with pytest.raises(UsageError, match="not an async function"):
+            await asyncio.to_thread(spawn, len)
+
+    with anyio.fail_after(HANGS):
+        await main()
+
+
+async def test_a_thread_that_outlives_the_process_is_told():
+    ended = threading.Event()
+    told = []
+
+    def outlive():
+        ended.wait(HANGS)
+        try:
+            done()
+        except NotInProcess as error:
+            told.append(str(error))
+
+    @agent_process
+    async def main():
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(outlive,))
+        thread.start()
+        return thread
+
+    thread = await main()
+    ended.set()
+    with anyio.fail_after(HANGS):
+        await asyncio.to_thread(thread.join)
+    assert "has ended" in told[0]
+
+
+def test_a_thread_that_outlives_the_event_loop_is_told():
+    ended = threading.Event()
+    told = []
+
+    def outlive():
+        ended.wait(HANGS)
+        try:
+            done()
+        except NotInProcess as error:
+            told.append(str(error))
+
+    @agent_process
+    async def main():
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(outlive,))
+        thread.start()
+        return thread
+
+    thread = asyncio.run(main())
+    ended.set()
+    thread.join(HANGS)
+    assert "event loop" in told[0]
+
+
+async def test_a_process_of_another_event_loop_is_not_touched():
+    @agent_process
+    async def child():
+        return 1
+
+    @agent_process
+    async def main():
+        with pytest.raises(NotInProcess, match="another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(child()))
+
+    with anyio.fail_after(HANGS):
+        await main()
+
+
+def test_runs_in_two_threads_at_once(ramure_home):
+    @agent_process
+    async def main():
+        handle = spawn(inner)
+        return await handle
+
+    async def inner():
+        await anyio.sleep(0.1)
+        return threading.get_ident()
+
+    results = {}
+
+    def run():
+        results[threading.get_ident()] = asyncio.run(main())
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(HANGS)
+    assert len(results) == 2
+    assert all(here == there for here, there in results.items())
+
+
+# --- several waits, and what must end the program
+
+
+async def test_all_that_wait_learn_of_a_failure():
+    @agent_process
+    async def main():
+        async def fails():
+            raise KeyError("lost")
+
+        async def waiting():
+            try:
+                await wait()
+            except KeyError as error:
+                heard.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(waiting()) for _ in range(3)]
+            await anyio.lowlevel.checkpoint()
+            current.get().crash(KeyError("lost"))
+            await asyncio.wait(tasks)
+        done("on")
+        return await wait()
+
+    heard = []
+    with anyio.fail_after(HANGS):
+        assert await main() == "on"
+    assert len(heard) == 3
+
+
+async def test_a_failure_goes_to_nobody_who_has_given_up():
+    @agent_process
+    async def main():
+        waiting = asyncio.ensure_future(wait())
+        await anyio.lowlevel.checkpoint()
+        waiting.cancel()
+        current.get().crash(KeyError("lost"))
+        await anyio.sleep(HANGS)
+
+    with anyio.fail_after(HANGS), pytest.raises(KeyError):
+        await main()
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["endpoint", "handler", "child", "gathered"])
+def test_what_must_end_the_program_ends_it_from_anywhere(where, error, ramure_home):
+    async def ends():
+        raise error(3)
+
+    @agent_process
+    async def child():
+        await ends()
+
+    @agent_process
+    async def main():
+        if where == "endpoint":
+            handle = spawn(pool)
+            await handle.call("leave")
+        elif where == "handler":
+            current.get().start(ends, contextvars.copy_context())
+        elif where == "child":
+            await spawn(child)
+        else:
+            await asyncio.gather(child(), child())
+        await wait()
+
+    @agent_process
+    async def pool():
+        @expose
+        async def leave():
+            await ends()
+
+        await wait()
+
+    async def bounded():
+        async with asyncio.timeout(HANGS):
+            await main()
+
+    with pytest.raises(error) as raised:
+        asyncio.run(bounded())
+    assert raised.value.args == (3,)
+    assert not list(ramure_home.glob("runtimes/*"))

@@ -120,12 +120,13 @@ async def test_what_is_asked_meanwhile_is_done_once(relayed, plain, workdir):
 
 async def test_a_time_out_comes_at_its_deadline(relayed, plain, workdir):
     async def run():
-        results.append(await relayed.exec(f"{BEAT} echo out; sleep 1000", timeout=1))
+        results.append(await relayed.exec(f"echo out; {BEAT} sleep 1000", timeout=1))
 
     results = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         await beating(workdir)
+        await relayed.exec("true")  # its answer comes after what was there before it
         async with plain.outage():
             with anyio.fail_after(HANGS):
                 while not results:

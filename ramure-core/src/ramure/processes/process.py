@@ -91,6 +91,7 @@ class Process:
         self.placement = placement
         self.options = options
         self.id: str = f"{parent.id}.{parent.count_child()}" if parent else "1"
+        self.loop = asyncio.get_running_loop()
         self.started = time.time()
         self.status: Status = "starting"
         self.belongings = Belongings(self)
@@ -111,7 +112,8 @@ class Process:
         self._verdict: Verdict | None = None
         self._failure: BaseException | None = None
         self._cancelled = False
-        self._waiting = 0
+        self._hurried = False
+        self._waiters: set[asyncio.Future[BaseException | None]] = set()
         self._active = 0
         self._last_active = time.monotonic()
         self._terminals = 0
@@ -159,7 +161,9 @@ class Process:
             await handling.run(work)
         except Interrupted:
             pass
-        except Exception as error:  # noqa: BLE001 nothing may break the group of the process
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 sys.exit(), too, ends the process and no more
             self.crash(error)
         finally:
             self._handlers.discard(handling)
@@ -168,14 +172,23 @@ class Process:
                 self._handlers_done.set()
 
     def crash(self, error: BaseException) -> None:
-        """Fail: ``wait()`` raises the error; a body that does something else is cancelled."""
+        """Fail: every ``wait()`` raises the error; a body that does something else is cancelled.
+
+        Further failures count for nothing until those who wait have heard of the first.
+        """
         if not self.alive or self._failure is not None:
             return
-        self._failure = error
-        if self._waiting:
-            self.changed()
-        else:
+        if not self._wake(error):
+            self._failure = error
             self._body.cancel()
+
+    def _wake(self, error: BaseException | None) -> bool:
+        """Tell whoever waits; False where there is nobody, or nobody but those who gave up."""
+        hearing = [waiter for waiter in self._waiters if not waiter.cancelled()]
+        for waiter in hearing:
+            if not waiter.done():
+                waiter.set_result(error)
+        return bool(hearing)
 
     # --- what the body calls
 
@@ -183,32 +196,46 @@ class Process:
         """``done`` or ``fail``: the first one counts."""
         if self._verdict is None:
             self._verdict = verdict
-            self.changed()
+            self._wake(None)
 
     async def wait(self) -> Any:
         """Block until ``done`` or ``fail``, or until an agent fails."""
-        self._waiting += 1
         self._last_active = time.monotonic()
         self.settled.set()
         self.changed()
-        try:
-            while self._verdict is None and self._failure is None:
-                await self.next_change()
-        finally:
-            self._waiting -= 1
+        failure, self._failure = self._failure, None
+        if failure is None and self._verdict is None:
+            failure = await self._woken()
         if self._verdict is None:
-            failure, self._failure = cast("BaseException", self._failure), None
-            raise failure
+            raise cast("BaseException", failure)
         if self._verdict.reason is not None:
             reason = self._verdict.reason
             raise ProcessFailed(reason, process=self.name, reason=reason)
         return self._verdict.value
+
+    async def _woken(self) -> BaseException | None:
+        waiter = self.loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            return cast("BaseException | None", await waiter)
+        finally:
+            self._waiters.discard(waiter)
 
     def cancel(self) -> None:
         """Ask the process to end; returns at once, ``ended`` tells when it has."""
         if self.alive:
             self._cancelled = True
             self._body.cancel()
+
+    def hurry(self) -> None:
+        """End without giving body, children and handlers their time to finish."""
+        self._hurried = True
+        self.cancel()
+        self._body.insist()
+        for child in self.children:
+            child.hurry()
+        for handling in list(self._handlers):
+            handling.insist()
 
     def child_ended(self, child: Process) -> None:
         """Forget a child, unless it failed and nobody has looked yet."""
@@ -319,7 +346,8 @@ class Process:
         await self.belongings.remove()
 
     async def _end_handlers(self) -> None:
-        await self._handlers_ended(HANDLER_GRACE)
+        if not self._hurried:
+            await self._handlers_ended(HANDLER_GRACE)
         for handling in list(self._handlers):
             handling.cancel()
         await self._handlers_ended(HANDLER_CLEANUP)
@@ -413,12 +441,12 @@ class Process:
     def tend(self, now: float) -> None:
         """Look after agents and children, and end a wait that nothing can end any more."""
         for agent in list(self.agents.values()):
-            agent.tend(now, waiting=self._waiting > 0)
+            agent.tend(now, waiting=bool(self._waiters))
         for child in list(self.children):
             if not child.ended.is_set():
                 child.tend(now)
         timeout = self.options.idle_timeout
-        if timeout and self._waiting and self._quiet_for(now) >= timeout:
+        if timeout and self._waiters and self._quiet_for(now) >= timeout:
             self.crash(self._idleness(timeout))
 
     def _quiet_for(self, now: float) -> float:
@@ -457,7 +485,7 @@ class Process:
             "name": self.name,
             "status": self.status,
             "started": self.started,
-            "waiting": self._waiting > 0,
+            "waiting": bool(self._waiters),
             "endpoints": cast("list[Json]", sorted(self.endpoints)),
             "agents": [agent.describe() for agent in self.agents.values()],
             "children": [c.describe() for c in self.children if not c.ended.is_set()],

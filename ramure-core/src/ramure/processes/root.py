@@ -58,7 +58,7 @@ class Root:
         async with anyio.create_task_group() as tasks:
             # Nothing is raised inside the group: it would leave wrapped in an ExceptionGroup.
             try:
-                with ending_signals(self._end):
+                with ending_signals(self):
                     await self._run(tasks)
             except BaseException as raised:  # noqa: BLE001 raised again below, unwrapped
                 error = raised
@@ -69,11 +69,18 @@ class Root:
             raise error
         return cast("Process", self.process).unwrap()
 
-    def _end(self, signal: str) -> None:
+    def end(self, signal: str) -> None:
+        """End because of a signal, cleaning up."""
         self._signal = signal
         if self.process is not None:
             self.process.runtime.journal.record("signal", {"signal": signal})
             self.process.cancel()
+
+    def hurry(self) -> None:
+        """End now: whoever asked has asked before."""
+        if self.process is not None:
+            self.process.runtime.journal.record("signal", {"signal": "again"})
+            self.process.hurry()
 
     async def _run(self, tasks: TaskGroup) -> None:
         options = self.options
@@ -89,7 +96,7 @@ class Root:
             await control.open(runtime.socket, operations(process))
             self.process = process
             if self._signal:  # it came while the run was starting
-                self._end(self._signal)
+                self.end(self._signal)
             tasks.start_soon(process.run, self.body)
             tasks.start_soon(tend, process)
             self.begun.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -61,10 +61,10 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the bridge to prove itself, but not for long."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's are none of asyncio's class.
+        self.transport = cast("asyncio.Transport", transport)
         self.writable = True
-        transport.set_write_buffer_limits(high=BUFFERED)
+        self.transport.set_write_buffer_limits(high=BUFFERED)
         self._gate.entered(self)
         timeout = self._gate.limits.hello_timeout
         refusal = Refused(code="limit", reason=f"no hello within {timeout:g} s", retry=True)
