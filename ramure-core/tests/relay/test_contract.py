@@ -3,9 +3,11 @@
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 
 import pytest
 
+from far_machines import PlainMachine, cuts
 from ramure.relay import RelayedMachine
 from ramure.testing.machines import MachineContract
 
@@ -16,20 +18,27 @@ class TestRelayedMachine(MachineContract):
     other_user = "nobody" if ROOT else None
     forbidden = "/root"
 
+    def harmed(self, machine):
+        """What is done to a machine's link meanwhile: nothing."""
+        return nullcontext()
+
     @pytest.fixture
     async def machine(self, relayed):
-        return relayed
+        async with self.harmed(relayed):
+            yield relayed
 
     async def test_what_is_forbidden(self, machine, plain):
         if not ROOT:
             return await super().test_what_is_forbidden(machine)
         folder = tempfile.mkdtemp(prefix="relay-")  # where root's own are, nobody may not look
         shutil.chown(folder, "nobody")
-        plain.user, plain.state_dir, plain.workdir = "nobody", folder, "/"
-        nobodys = await RelayedMachine.over(plain, lease=20, heartbeat=0)
+        another = PlainMachine(plain.local)
+        another.user, another.state_dir, another.workdir = "nobody", folder, "/"
+        nobodys = await RelayedMachine.over(another, lease=20, heartbeat=0)
         try:
-            assert (await nobodys.exec("id -un")).stdout == "nobody\n"
-            await super().test_what_is_forbidden(nobodys)
+            async with self.harmed(nobodys):
+                assert (await nobodys.exec("id -un")).stdout == "nobody\n"
+                await super().test_what_is_forbidden(nobodys)
         finally:
             await nobodys.relay.aclose()
             shutil.rmtree(folder)
@@ -38,7 +47,5 @@ class TestRelayedMachine(MachineContract):
 class TestRelayedMachineWithCuts(TestRelayedMachine):
     big = 5_000_000  # what does not fit between two cuts has to be sent again in parts
 
-    @pytest.fixture
-    async def machine(self, relayed, cutting):
-        async with cutting(relayed, every=0.2):
-            yield relayed
+    def harmed(self, machine):
+        return cuts(machine, every=0.2)

@@ -271,7 +271,8 @@ class Link:
             self._urgent.append(encode(Kind.PING))
             self._wanted.wake()
             await anyio.sleep(seconds)
-            silent = 0 if self._heard else silent + 1
+            # Coming up has a bound of its own.
+            silent = silent + 1 if self.connected and not self._heard else 0
         self._attached.cancel()
 
     # --- what arrives

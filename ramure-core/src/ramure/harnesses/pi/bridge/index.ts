@@ -36,4 +36,6 @@ function restoreTemporaryFolder(): void {
 	delete process.env.RAMURE_TMPDIR;
 	if (folder) process.env.TMPDIR = folder;
 	else delete process.env.TMPDIR;
+	// `/reload` compiles once more, and would keep that where what pi starts has its files.
+	process.env.JITI_FS_CACHE ??= "false";
 }
