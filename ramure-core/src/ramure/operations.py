@@ -73,6 +73,7 @@ class Operator:
             "run": await self.about(),
             "process": self._root.describe(),
             "machines": [self._describe_machine(m) for _, m in self._machines().values()],
+            "waiting": [wait.describe() for wait in self._runtime.waits.values()],
             "usage": {
                 "tokens": {"input": usage.input, "output": usage.output},
                 "cost": usage.cost,

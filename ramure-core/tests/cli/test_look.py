@@ -53,7 +53,7 @@ def test_ls_lists_a_run_whose_program_is_stopped(house, live):
 
 def test_status_shows_the_tree(shared):
     said = shared.ramure("status", "--json").json
-    assert set(said) == {"run", "process", "machines", "usage"}
+    assert set(said) == {"run", "process", "machines", "waiting", "usage"}
     assert set(said["run"]) == RUN
     root = said["process"]
     assert (root["id"], root["name"], root["waiting"]) == ("1", "main", True)

@@ -107,6 +107,10 @@ def status(*, run_id: RunId = None, as_json: AsJson = False) -> None:
         output.table(
             ("MACHINE", "HOST", "FOLDER", "AGENTS"), [_machine(m) for m in said["machines"]]
         )
+    if said.get("waiting"):  # not of a run of an earlier version
+        output.show()
+        for wait in said["waiting"]:
+            output.show(_waiting(wait))
     usage = said["usage"]
     output.show()
     output.show(f"{_tokens(usage['tokens'])} tokens, ${usage['cost']:.4f}")
@@ -148,6 +152,12 @@ def _agent(agent: dict[str, Any]) -> str:
 
 def _tokens(tokens: dict[str, int]) -> str:
     return f"{output.amount(tokens['input'])} in, {output.amount(tokens['output'])} out"
+
+
+def _waiting(wait: dict[str, Any]) -> str:
+    hosts = ", ".join(f"{host} (at most {limit})" for host, limit in wait["hosts"].items())
+    ago = output.duration(wait["seconds"])
+    return f"{wait['machine']}  waits for room on {hosts}, for {ago} now"
 
 
 def _machine(machine: dict[str, Any]) -> tuple[str, str, str, str]:

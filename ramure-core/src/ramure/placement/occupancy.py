@@ -24,8 +24,7 @@ class Occupancy:
     async def take(self, hosts: Limits) -> Host:
         """The host with the fewest machines, the first of equals; waits while all are full."""
         while True:
-            free = [h for h, limit in hosts.items() if limit is None or self._machines[h] < limit]
-            if free:
+            if free := self._free(hosts):
                 host = min(free, key=self._machines.__getitem__)
                 self._machines[host] += 1
                 return host
@@ -35,6 +34,13 @@ class Occupancy:
                 await room.wait()
             finally:
                 self._waiting.remove(room)
+
+    def full(self, hosts: Limits) -> bool:
+        """Whether there is room on none of them."""
+        return not self._free(hosts)
+
+    def _free(self, hosts: Limits) -> list[Host]:
+        return [h for h, limit in hosts.items() if limit is None or self._machines[h] < limit]
 
     def leave(self, host: Host) -> None:
         """There is room for one more machine on this host."""

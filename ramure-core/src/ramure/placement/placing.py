@@ -52,6 +52,11 @@ class Placement:
     ask: Ask | None = None
     image_named: bool = False
 
+    @property
+    def full(self) -> bool:
+        """Whether ``choose_host`` would have to wait for room."""
+        return self.ask is None and occupancy().full(self.hosts)
+
     async def choose_host(self) -> Host:
         """The host for one more machine: the one with the fewest; waits while all are full.
 

@@ -7,6 +7,7 @@ nothing of processes; those are built on it.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -35,11 +37,14 @@ from ramure.run.keeper import Keeper
 from ramure.run.ledger import Ledger
 from ramure.run.listen import Listener
 from ramure.run.protocol import FromAgent
+from ramure.run.tenancy import LONG_WAIT, Tenancy, Wait
 from ramure.toolset import ToolSet, tell
 from ramure.transport import Route, Target, Transport
 from ramure.values import AgentSpec, Host, Json
 
 T = TypeVar("T")
+
+log = logging.getLogger("ramure")
 
 LEASE_HERE = 10.0
 """Seconds an agent on this computer goes on once the run is gone."""
@@ -76,16 +81,6 @@ class Life:
     harness: str
 
 
-@dataclass(slots=True)
-class Tenancy:
-    """A machine of this run and what is needed to give it up."""
-
-    machine: Machine
-    placement: Placement
-    host: Host
-    route: Route | None = None
-
-
 class Runtime:
     """A run from its start to its end. Made by the root process.
 
@@ -96,6 +91,8 @@ class Runtime:
         folder: owner-only; sockets and state of the run, removed at its end.
         socket: the control socket.
         started: Unix time.
+        tenancies: its machines, by name.
+        waits: machines for which there is no room yet, by name.
     """
 
     def __init__(
@@ -114,13 +111,13 @@ class Runtime:
         self._take_id(new_execution_id())
         self.plugins = plugins or Plugins.load()
         self.tenancies: dict[str, Tenancy] = {}
+        self.waits: dict[str, Wait] = {}
         self._listener_options = listener
         self._parts: dict[tuple[str, str], Any] = {}
         self._addresses: set[str] = set()
         self._counter = 0
         self._closing = AsyncExitStack()
         self._keeper: Keeper | None = None
-        self._routes = anyio.Lock()
 
     def _take_id(self, id_: str) -> None:
         self.id = id_
@@ -266,12 +263,28 @@ class Runtime:
     async def _provision(self, placement: Placement, tools: ToolSet | None) -> Machine:
         self._counter += 1
         name = f"ramure-{self.id}-{self._counter}"
-        host = await placement.choose_host()
+        host = await self._host(placement, name)
         try:
             return await self._provision_on(host, placement, name, tools)
         except BaseException:
             placement.release_host(host)
             raise
+
+    async def _host(self, placement: Placement, name: str) -> Host:
+        """A host with room for one more machine; a wait for it is told."""
+        if not placement.full:
+            return await placement.choose_host()
+        held_by = [t.machine.name for t in self.tenancies.values() if t.host in placement.hosts]
+        hosts = {str(host): limit for host, limit in placement.hosts.items()}
+        self.waits[name] = wait = Wait(name, hosts, held_by)
+        self.journal.record("machine_waiting", wait.describe())
+        try:
+            with anyio.move_on_after(LONG_WAIT):
+                return await placement.choose_host()
+            log.warning("the run %s: %s", self.id, wait)
+            return await placement.choose_host()
+        finally:
+            del self.waits[name]
 
     async def _provision_on(
         self, host: Host, placement: Placement, name: str, tools: ToolSet | None
@@ -284,7 +297,9 @@ class Runtime:
             placement.image, host, name=name, labels=self.labels(), tools=tools
         )
         self.ledger.made(machine.ref, name)
-        self.tenancies[machine.name] = Tenancy(machine, placement, host)
+        self.tenancies[machine.name] = Tenancy(machine, placement, host, machine.destroy)
+        # A program may destroy it by itself: then, too, its route, room and ledger entry go.
+        machine.destroy = partial(self._destroy, machine.name, machine.destroy)  # type: ignore[method-assign]
         self.journal.record("machine_started", {"machine": machine.name, "host": str(host)})
         return machine
 
@@ -300,6 +315,13 @@ class Runtime:
         if tenancy := self.tenancies.get(machine.name):
             await finish(self.tasks, self._patiently, self._remove, tenancy)
 
+    async def _destroy(self, name: str, destroy: Callable[[], Awaitable[None]]) -> None:
+        """What a program's ``machine.destroy()`` does."""
+        if tenancy := self.tenancies.get(name):
+            await finish(self.tasks, self._remove, tenancy)
+        else:
+            await destroy()  # once more: it may have failed
+
     async def _remove(self, tenancy: Tenancy) -> None:
         if self.tenancies.pop(tenancy.machine.name, None) is None:
             return
@@ -308,7 +330,7 @@ class Runtime:
                 await tenancy.route.aclose()
         finally:
             try:
-                await tenancy.machine.destroy()
+                await tenancy.destroy()
                 self.ledger.gone(tenancy.machine.name)
             finally:
                 tenancy.placement.release_host(tenancy.host)
@@ -319,7 +341,7 @@ class Runtime:
         tenancy = self.tenancies.get(machine.name)
         if tenancy is None:
             raise UsageError(f"machine {machine.name!r} is not a machine of this run")
-        async with self._routes:
+        async with tenancy.lock:
             if tenancy.route is None:
                 tenancy.route = await self._open_route(machine)
             return tenancy.route
