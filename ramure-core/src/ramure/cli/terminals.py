@@ -90,7 +90,8 @@ def ssh(
     if agent is None and machine is None:
         raise UsageError("ssh: name an agent, or a machine with --machine")
     if machine is not None and agent is not None:  # then there is no AGENT before the command
-        agent, command = None, [agent, *(command or [])]
+        command = [agent, *(command or [])]
+        agent = None
     detach = key(detach_key)
     plain = command and not is_there()
     terminal = None if plain else Terminal("a command needs none: `ramure ssh AGENT COMMAND`")
