@@ -109,7 +109,7 @@ async def test_state_is_apart_and_private(local, other, ramure_home):
         assert path.stat().st_mode & 0o077 == 0, path
     await other.destroy()
     left = {path.name for path in ramure_home.glob("runtimes/r/machines/*")}
-    assert left == {"m", "m.json"}
+    assert left == {"m", "records.jsonl"}
 
 
 async def test_finding(local, workdir):
@@ -125,7 +125,8 @@ async def test_finding(local, workdir):
     assert await found(run="r2", owner="me") == ["other"]
     assert await found(run="r") == ["m"]
     assert await found(run="r", owner="me") == []
-    (Path(machine.state_dir).parent / "junk.json").write_text("{")
+    with (Path(machine.state_dir).parent / "records.jsonl").open("a") as records:
+        records.write('\n{"name": "torn')
     assert await found(run="r2") == ["other"]
     await machine.destroy()
     assert await found(run="r2") == []

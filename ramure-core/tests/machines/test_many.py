@@ -24,6 +24,21 @@ async def test_each_is_rid_of_its_own(ramure_home, tmp_path):
     assert not runs(strays[-1])
 
 
+async def test_some_are_made_while_the_last_of_others_end(ramure_home, tmp_path):
+    """What the last one removes is not taken from under the next."""
+
+    async def come_and_go(name):
+        for number in range(MANY):
+            machine = await provision(f"{name}{number}", tmp_path)
+            assert (await LocalBackend().attach(machine.ref)).workdir == str(tmp_path)
+            await machine.destroy()
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(come_and_go, name)
+    assert list(ramure_home.glob("runtimes/r/*")) == []
+
+
 async def provision(name, workdir):
     return await LocalBackend().provision(
         LocalImage(workdir), Host("local"), name=name, labels={"ramure.run": "r"}

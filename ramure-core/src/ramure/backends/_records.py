@@ -1,27 +1,34 @@
-"""What local machines have on disk: ``runtimes/{run}/machines/{name}/``, ``{name}.json`` beside it.
+"""What local machines have on disk, in ``runtimes/{run}/machines/``.
 
-The record is there before the machine is used and is removed last, so that whatever happens in
-between, somebody finds the machine and can finish. Blocking: for worker threads, but ``create``.
+{name}/          the machine's state folder: where it is, the machine is
+records.jsonl    what is known of each, a line; the last of a name counts
+
+A line costs a hundredth of what a file of its own would. Both are there before the machine is used,
+and the folder is removed last, so that whatever happens in between, somebody finds the machine and
+can finish. Blocking: for worker threads, but ``create``.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from io import BytesIO
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from ramure import paths
-from ramure._disk import remove_tree, write_new
+from ramure._disk import remove_tree
 from ramure.backends._marks import new_mark
 from ramure.errors import InvalidName, MachineError, MachineGone, MachineStartFailed, UsageError
 from ramure.values import MachineRef
 
 RUN = "ramure.run"
 FOLDER = "machines"
+RECORDS = "records.jsonl"
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -63,9 +70,7 @@ def plan(name: str, labels: Mapping[str, str], workdir: Path, env: Mapping[str, 
 
 
 def create(record: Record) -> None:
-    """Write the record, then make the state folder; both owner-only.
-
-    Where this is cut short, what there is of a record cannot be read, and no machine was used yet.
+    """Make the state folder and write the record; both owner-only.
 
     Raises:
         MachineStartFailed: there is no such working directory, or there is such a machine already.
@@ -73,17 +78,16 @@ def create(record: Record) -> None:
     if not Path(record.workdir).is_dir():
         raise MachineStartFailed(f"there is no folder {record.workdir}", machine=record.name)
     folder = Path(record.state_dir)
-    for parent in (paths.runtimes(), folder.parent.parent, folder.parent):
-        paths.make_private(parent)
-    file = _file(folder)
-    try:
-        write_new(file, BytesIO(msgspec.json.encode(record)), 0o600)
-    except FileExistsError:
-        raise MachineStartFailed("there is one of this name", machine=record.name) from None
-    except OSError:
-        file.unlink(missing_ok=True)
-        raise
-    paths.make_private(folder)
+    with _locked(folder.parent) as records:
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            raise MachineStartFailed("there is one of this name", machine=record.name) from None
+        try:
+            _append(records, record)
+        except OSError:
+            folder.rmdir()
+            raise
 
 
 def read(ref: MachineRef) -> Record:
@@ -92,16 +96,16 @@ def read(ref: MachineRef) -> Record:
     Raises:
         MachineGone: it is not there any more.
     """
-    with suppress(FileNotFoundError, msgspec.DecodeError):
-        return msgspec.json.decode(_file(_folder(ref)).read_bytes(), type=Record)
+    for record in _records(_folder(ref).parent / RECORDS):
+        if record.name == ref.name:
+            return record
     raise MachineGone("it is not there any more", machine=ref.name)
 
 
 def find(labels: Mapping[str, str]) -> Iterator[Record]:
     """All machines that carry these labels; what cannot be read is left out."""
-    for file in paths.runtimes().glob(f"*/{FOLDER}/*.json"):
-        with suppress(OSError, msgspec.DecodeError):
-            record = msgspec.json.decode(file.read_bytes(), type=Record)
+    for file in paths.runtimes().glob(f"*/{FOLDER}/{RECORDS}"):
+        for record in _records(file):
             if labels.items() <= record.labels.items():
                 yield record
 
@@ -110,7 +114,7 @@ def remove(ref: MachineRef) -> None:
     """Kill all that the machine runs and remove what is on disk. Idempotent.
 
     Raises:
-        MachineError: something could not be killed; the record stays, so that it is found again.
+        MachineError: something could not be killed; the folder stays, so that it is found again.
     """
     from ramure.backends._tree import kill_tree
 
@@ -118,10 +122,11 @@ def remove(ref: MachineRef) -> None:
     killed = kill_tree(str(ref.data["mark"]))
     remove_tree(folder)
     if not killed:
+        folder.mkdir(mode=0o700)
         raise MachineError("some of its processes could not be killed", machine=ref.name)
-    _file(folder).unlink(missing_ok=True)
-    with suppress(OSError):  # others are still there
-        folder.parent.rmdir()
+    if folder.parent.is_dir():
+        with _locked(folder.parent):
+            _remove_unused(folder.parent)
 
 
 def _folder(ref: MachineRef) -> Path:
@@ -132,5 +137,52 @@ def _folder(ref: MachineRef) -> Path:
     return folder
 
 
-def _file(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.json")
+@contextmanager
+def _locked(machines: Path) -> Iterator[int]:
+    """The records, to be added to, while nobody else makes a machine or removes the records."""
+    records = _open(machines)
+    try:
+        yield records
+    finally:
+        fcntl.flock(records, fcntl.LOCK_UN)  # a forked child may have it, too
+        os.close(records)
+
+
+def _open(machines: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    while True:
+        for folder in (paths.runtimes(), machines.parent, machines):
+            paths.make_private(folder)
+        try:
+            records = os.open(machines / RECORDS, flags, 0o600)
+        except FileNotFoundError:
+            continue  # the last machine went just now, and the folder with it
+        fcntl.flock(records, fcntl.LOCK_EX)
+        if os.fstat(records).st_nlink:
+            return records
+        os.close(records)
+
+
+def _append(records: int, record: Record) -> None:
+    """Write a line, by one call; whatever stands before it, an end of line comes first."""
+    line = b"\n" + msgspec.json.encode(record)
+    if os.write(records, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _remove_unused(machines: Path) -> None:
+    """Remove the records, and the folder, where no machine is left."""
+    if [path.name for path in machines.iterdir()] == [RECORDS]:
+        (machines / RECORDS).unlink()
+        machines.rmdir()
+
+
+def _records(file: Path) -> list[Record]:
+    """The machines that are there, of those that this file tells of."""
+    latest: dict[str, Record] = {}
+    with suppress(OSError):
+        for line in file.read_bytes().splitlines():
+            with suppress(msgspec.DecodeError):
+                record = msgspec.json.decode(line, type=Record)
+                latest[record.name] = record
+    return [record for record in latest.values() if Path(record.state_dir).is_dir()]
