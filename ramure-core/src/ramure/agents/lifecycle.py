@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -85,7 +84,9 @@ class Lifecycle:
         self._runtime = runtime
         self._observer = observer
         self._ready: Ready | None = None
-        self._reported = asyncio.Event()
+        self._ended_early: Ending | None = None
+        self._first_news = asyncio.Event()
+        self._is_up = False
         self._unlinked_since: float | None = None
         self._losses: list[float] = []
         self._loss: Job[None] | None = None
@@ -121,21 +122,22 @@ class Lifecycle:
             AgentStartFailed: it never came up; everything it had started is gone again.
         """
         self.incarnation += 1
-        self._ready, self._reported = None, asyncio.Event()
-        self._unlinked_since = None
+        self._ready = self._ended_early = self._unlinked_since = None
+        self._first_news, self._is_up = asyncio.Event(), False
         spec = await self._spec()
         life = await complete(self._runtime.tasks, lambda: self._launch(spec), undo=self._end)
+        self.life = life
+        self._runtime.tasks.start_soon(self._watch, life, self._first_news)
         try:
             await self._come_up(life)
         except BaseException:
             self.life = None
             await finish(self._runtime.tasks, self._end, life)
             raise
-        self._runtime.tasks.start_soon(self._watch, life)
 
     async def _spec(self) -> AgentSpec:
         """Make the agent's folder and see that its working directory is there."""
-        state_dir = f"{self._machine.state_dir}/agents/{self.address}"
+        state_dir = f"{self._machine.state_dir}/agent-{self.address}"
         settings = self._settings
         try:
             cwd = await self._settle(state_dir, settings.cwd)
@@ -178,21 +180,17 @@ class Lifecycle:
 
     async def _come_up(self, life: Life) -> None:
         """Wait for the program's first word, its end, or the end of patience."""
-        self.life = life
-        endings: list[Ending] = []
-        async with anyio.create_task_group() as race:
-            race.start_soon(_first, life.session.wait, endings.append, race.cancel_scope)
-            with anyio.move_on_after(self._settings.start_timeout):
-                await self._reported.wait()
-            race.cancel_scope.cancel()
-        if endings:
-            reason = f"its program ended at once: {endings[0].reason}"
-            raise self._failure(reason, endings[0].screen)
+        with anyio.move_on_after(self._settings.start_timeout):
+            await self._first_news.wait()
+        if self._ended_early is not None:
+            reason = f"its program ended at once: {self._ended_early.reason}"
+            raise self._failure(reason, self._ended_early.screen)
         if self._ready is None:
             reason = f"its program did not report within {self._settings.start_timeout:g} s"
             raise self._failure(reason, await life.session.screen())
         if self._ready.problem:
             raise self._failure(self._ready.problem, await life.session.screen())
+        self._is_up = True
 
     def _failure(self, reason: str, screen: str = "") -> AgentStartFailed:
         return AgentStartFailed(
@@ -204,12 +202,12 @@ class Lifecycle:
     def _hear(self, message: FromAgent) -> None:
         if isinstance(message, Ready):
             self._ready = message
-            self._reported.set()
+            self._first_news.set()
         self._observer.hear(message)
 
     def _link(self, connected: bool) -> None:
         self._unlinked_since = None if connected else time.monotonic()
-        if self.life is not None and self._reported.is_set():
+        if self.life is not None and self._is_up:
             self._observer.link(connected)
 
     # --- loss and restart
@@ -217,18 +215,22 @@ class Lifecycle:
     def tend(self, now: float) -> None:
         """Give up a program that lives but has been out of reach for too long."""
         since, patience = self._unlinked_since, self._lease + LINK_GRACE
-        if self.life is None or since is None or not self._reported.is_set():
+        if self.life is None or since is None or not self._is_up:
             return
         if now - since > patience:
             self._unlinked_since = None
             self._lose(self.life, Ending(f"nothing was heard of it for {patience:g} s"))
 
-    async def _watch(self, life: Life) -> None:
+    async def _watch(self, life: Life, first_news: asyncio.Event) -> None:
         try:
             ending = await life.session.wait()
         except Exception as error:  # noqa: BLE001 whatever it is, nobody watches the program now
             ending = Ending(f"it cannot be watched any more: {error!r}")
-        self._lose(life, ending)
+        if self._is_up:
+            self._lose(life, ending)
+        elif first_news is self._first_news:  # else another start is under way by now
+            self._ended_early = ending
+            first_news.set()
 
     def _lose(self, life: Life, ending: Ending) -> None:
         """Begin to deal with a loss: one piece of work at a time, which ``stop`` can end."""
@@ -286,18 +288,6 @@ class Lifecycle:
         except Exception as error:  # noqa: BLE001 the rest of the cleaning goes on
             what = {"what": f"stopping {self.address}", "error": repr(error)}
             self._runtime.journal.record("cleanup_failed", what)
-
-
-async def _first(
-    wait: Callable[[], Awaitable[Ending]],
-    tell: Callable[[Ending], None],
-    race: anyio.CancelScope,
-) -> None:
-    try:
-        tell(await wait())
-    except Exception as error:  # noqa: BLE001 told as an ending: a group would wrap it
-        tell(Ending(f"it cannot be watched: {error!r}"))
-    race.cancel()
 
 
 def _settle_here(state_dir: str, cwd: str) -> str:
