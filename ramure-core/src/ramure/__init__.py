@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from ramure.processes.decorator import agent_process
     from ramure.processes.handle import ProcessHandle, bubble, running, spawn
+    from ramure.processes.supervise import Backoff, Child, supervise
     from ramure.run.runtime import Runtime
     from ramure.transport import Route, Transport
     from ramure.values import ExecResult, Host, MachineRef, Problem, PtySize, Usage
@@ -58,6 +59,7 @@ _HOMES = {
     "events": ("Event", "EventStream"),
     "processes.decorator": ("agent_process",),
     "processes.handle": ("ProcessHandle", "bubble", "running", "spawn"),
+    "processes.supervise": ("Backoff", "Child", "supervise"),
     "harness": ("Harness", "Session"),
     "hookspecs": ("hookimpl",),
     "machine": ("Backend", "Image", "Machine", "Process"),
@@ -70,6 +72,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Agent",
     "Backend",
+    "Backoff",
+    "Child",
     "Event",
     "EventStream",
     "ExecResult",
@@ -104,6 +108,7 @@ __all__ = [
     "machine",
     "running",
     "spawn",
+    "supervise",
     "wait",
 ]
 

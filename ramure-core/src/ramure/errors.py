@@ -12,7 +12,8 @@
     ├── ProcessError                a process ended without a result
     │   ├── ProcessFailed           it called ``fail(reason)``
     │   ├── ProcessTimeout          its ``timeout=`` ran out
-    │   └── ProcessCancelled        it was cancelled
+    │   ├── ProcessCancelled        it was cancelled
+    │   └── TooManyRestarts         a supervisor's children failed again and again
     ├── AgentError                  about one agent; carries its last screen where there is one
     │   ├── AgentStartFailed        it never came up
     │   ├── AgentDied               its program, its tmux or its machine went away
@@ -114,6 +115,10 @@ class ProcessTimeout(ProcessError):
 
 class ProcessCancelled(ProcessError):
     """The process was cancelled before it had a result."""
+
+
+class TooManyRestarts(ProcessError):
+    """A supervisor gave up: ``max_restarts`` did not do. Caused by the last failure."""
 
 
 class AgentError(RamureError):

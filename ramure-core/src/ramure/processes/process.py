@@ -240,6 +240,7 @@ class Process:
     def child_ended(self, child: Process) -> None:
         """Forget a child, unless it failed and nobody has looked yet."""
         self._stir()
+        self.changed()
         if child.status != "failed" or child.observed:
             self.children.remove(child)
 
