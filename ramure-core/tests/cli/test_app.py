@@ -12,7 +12,7 @@ from ramure.cli import app
 from ramure.operations import operations
 
 COMMANDS = (
-    *("ls", "status", "send", "connect", "ssh", "call", "logs", "stop"),
+    *("ls", "status", "send", "connect", "ssh", "call", "logs", "why", "stop"),
     *("plugins", "doctor", "gc", "demo"),
 )
 HEAVY = {

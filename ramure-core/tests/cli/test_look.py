@@ -113,7 +113,7 @@ def test_a_run_that_has_ended(house):
     program.end()
     said = house.ramure("status", "--id", program.id)
     assert said.code == 3
-    assert f"ramure logs --id {program.id}" in said.err
+    assert f"ramure why --id {program.id}" in said.err
 
 
 def test_a_run_that_died(house, dead_run):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ramure.cli import demo, health, logs, look, output, talk, terminals
+from ramure.cli import demo, health, logs, look, output, talk, terminals, why
 from ramure.cli.client import Refused
 from ramure.errors import (
     NoSuchAgent,
@@ -38,6 +38,7 @@ _COMMANDS = (
     terminals.ssh,
     talk.call,
     logs.logs,
+    why.why,
     talk.stop,
     health.plugins,
     health.doctor,

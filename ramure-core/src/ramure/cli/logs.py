@@ -57,10 +57,9 @@ def logs(
     run_id: RunId = None,
 ) -> None:
     """Show a run's events; without --id those of the only live run, else of the last one."""
-    start = _moment(since) if since else 0.0
-    live = None if folder else _live(run_id)
-    where = folder or (Path(live.about["logs"]) if live else _finished(run_id))
-    reader = _Reader(where, agent, live=follow and live is not None)
+    start = _time(since) if since else 0.0
+    where, live = find(run_id, folder)
+    reader = Reader(where, agent, live=follow and live is not None)
     more = True
     while more:
         # Asked before reading: what was written before the end is read after it.
@@ -71,6 +70,22 @@ def logs(
         if more:
             sys.stdout.flush()
             time.sleep(LOOK)
+
+
+def find(prefix: str | None, folder: Path | None) -> tuple[Path, runs.Run | None]:
+    """The log folder that is meant, and its run where that is live.
+
+    Args:
+        prefix: of an execution id; None: of the only live run, else of the last one.
+        folder: the log folder itself, whatever the prefix.
+
+    Raises:
+        NoSuchRun, SeveralRuns: as their names say.
+    """
+    if folder:
+        return folder, None
+    live = _live(prefix)
+    return (Path(live.about["logs"]) if live else _finished(prefix)), live
 
 
 def _goes_on(run: runs.Run) -> bool:
@@ -95,7 +110,7 @@ def _finished(prefix: str | None) -> Path:
     return paths.logs() / (prefix if prefix in fitting else fitting[-1])
 
 
-def _moment(text: str) -> float:
+def _time(text: str) -> float:
     if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
         return time.time() - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]]).total_seconds()
     try:
@@ -104,7 +119,7 @@ def _moment(text: str) -> float:
         raise UsageError(f"--since {text}: give it like 10m, or 2026-01-31T12:00") from None
 
 
-class _Reader:
+class Reader:
     """Reads the logs of one run in the order of time, again and again as they grow."""
 
     def __init__(self, folder: Path, agent: str | None, *, live: bool) -> None:
@@ -149,15 +164,20 @@ def _as_json(event: Event) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
+def moment(time: float) -> str:
+    """A Unix time as people read it: of the day, to the millisecond."""
+    return datetime.fromtimestamp(time).astimezone().strftime("%H:%M:%S.%f")[:-3]
+
+
 def _as_text(event: Event) -> str:
-    moment = datetime.fromtimestamp(event.time).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    when = moment(event.time)
     who = event.agent or (f"process {event.process}" if event.process else "run")
     if event.source:
         who += f" ({event.source})"
     data = "" if event.data is None else json.dumps(event.data, ensure_ascii=False)
-    text = f"{moment}  {who}  {event.type}"
+    text = f"{when}  {who}  {event.type}"
     if output.for_people():
         room = shutil.get_terminal_size().columns - len(text) - 2
         data = data if len(data) <= room else f"{data[: max(0, room - 1)]}…"
-        text = f"{output.dim(moment)}  {output.bold(output.printable(who))}  {event.type}"
+        text = f"{output.dim(when)}  {output.bold(output.printable(who))}  {event.type}"
     return f"{text}  {output.printable(data)}".rstrip()

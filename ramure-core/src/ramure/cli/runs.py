@@ -111,7 +111,7 @@ def choose(prefix: str | None) -> Run:
 def _died(run: str) -> str:
     return (
         f"the run {run} died: it left its socket, and nobody listens there. "
-        f"`ramure logs --id {run}` shows what happened, `ramure gc` removes what it left."
+        f"`ramure why --id {run}` shows what happened, `ramure gc` removes what it left."
     )
 
 
@@ -119,7 +119,7 @@ def _none(prefix: str | None, *, dead: int) -> str:
     if prefix:
         ended = [run for run in finished() if run.startswith(prefix)]
         if ended:
-            return f"the run {ended[-1]} has ended; `ramure logs --id {ended[-1]}` shows its logs"
+            return f"the run {ended[-1]} has ended; `ramure why --id {ended[-1]}` says how"
         return f"there is no run whose id begins with {prefix!r}; `ramure ls` lists the live ones"
     text = (
         "there is no live run. Running a program with an @agent_process starts one "

@@ -53,7 +53,7 @@ def _tell_fate(attendance: ControlClient, run: str, agent: str) -> bool:
     except Silent:
         return False
     if fate is None:
-        output.tell(f"the run has ended: `ramure logs --id {run}` shows how")
+        output.tell(f"the run has ended: `ramure why --id {run}` says how")
         return True
     if fate["program"] == "running":
         return False
