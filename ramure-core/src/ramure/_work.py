@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -13,23 +15,32 @@ from ramure.cancellation import Job
 
 T = TypeVar("T")
 
+log = logging.getLogger("ramure")
+
 CLEANUP = 10.0
 """Seconds that one piece of cleanup on a machine may take."""
 
 _limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("ramure_limiters")
 
 
-async def to_end(work: Callable[[], Awaitable[object]], seconds: float = CLEANUP) -> None:
+async def to_end(work: Callable[[], Awaitable[object]], seconds: float = CLEANUP) -> bool:
     """Run ``work`` to its end, at most ``seconds``, whoever is cancelled meanwhile and how often.
 
     A cancellation is raised after the end. What ``work`` raises is raised.
+
+    Returns:
+        False where the time did not suffice, which is logged: this is called while other errors
+        are on their way, which none of its own may replace. Whoever promises the work raises.
     """
 
-    async def shielded() -> None:
-        with anyio.move_on_after(seconds, shield=True):
+    async def shielded() -> bool:
+        with anyio.move_on_after(seconds, shield=True) as patience:
             await work()
+        if patience.cancelled_caught:
+            log.warning("%s did not end within %g s", _name(work), seconds)
+        return not patience.cancelled_caught
 
-    await _awaited(Job(shielded))
+    return await _awaited(Job(shielded))
 
 
 async def in_thread(work: Callable[[], T], *, pool: str, size: int = 8) -> T:
@@ -46,6 +57,14 @@ async def _awaited(job: Job[T]) -> T:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(job.run)
     return job.outcome()
+
+
+def _name(work: object) -> str:
+    """What people call it: a method by its class, a partial by its function and arguments."""
+    if isinstance(work, partial):
+        arguments = ", ".join(map(_name, work.args))
+        return f"{_name(work.func)}({arguments})"
+    return getattr(work, "__qualname__", repr(work))
 
 
 def _limiter(pool: str, size: int) -> CapacityLimiter:

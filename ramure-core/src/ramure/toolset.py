@@ -25,12 +25,16 @@ import anyio
 
 from ramure import paths
 from ramure._work import to_end
+from ramure.errors import ToolSetUnavailable
 
 if TYPE_CHECKING:
     from ramure.machine import Machine
 
 Progress = Callable[[str], None]
 """Is told what goes on, in words, where it takes a while."""
+
+LOCK_WITHIN = 1800.0
+"""Seconds that another program may take to make a tool set: some 200 MB over a slow line."""
 
 POLL = 0.2
 """Seconds between two attempts to get the lock of what another program assembles."""
@@ -163,10 +167,15 @@ async def _remove(folder: Path) -> None:
 
 @asynccontextmanager
 async def _locked(path: Path, what: str, progress: Progress) -> AsyncIterator[None]:
-    """Hold a lock that the kernel releases, waiting for it without blocking the loop."""
+    """Hold a lock that the kernel releases, waiting for it without blocking the loop.
+
+    Raises:
+        ToolSetUnavailable: another program holds it for too long.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         told = False
+        deadline = anyio.current_time() + LOCK_WITHIN
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -175,6 +184,11 @@ async def _locked(path: Path, what: str, progress: Progress) -> AsyncIterator[No
                 if not told:
                     progress(f"{what} by another program; waiting for it")
                     told = True
+                if anyio.current_time() > deadline:
+                    raise ToolSetUnavailable(
+                        f"{what} by another program for longer than {LOCK_WITHIN:g} s: "
+                        f"end whoever holds {path}"
+                    ) from None
                 await anyio.sleep(POLL)
         yield
     finally:

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from far_machines import PlainMachine
-from ramure import paths
-from ramure.errors import MachineError
+from ramure import paths, toolset
+from ramure.errors import MachineError, ToolSetUnavailable
 from ramure.relay import RelayedMachine
 from ramure.testing._greeter import Greeter
 from ramure.toolset import PROBE, Platform, made_once
@@ -190,3 +190,16 @@ async def test_a_folder_that_cannot_be_written(local, tmp_path):
     machine.tools_dir = "/proc/tools"
     with pytest.raises(MachineError, match=r"cannot be brought: .*/proc/tools"):
         await machine.equip(Greeter(tmp_path / "set", name="greeter-1"))
+
+
+async def test_waiting_for_another_program_ends(ramure_home, monkeypatch):
+    monkeypatch.setattr(toolset, "LOCK_WITHIN", 0.3)
+
+    async def make(folder):
+        raise AssertionError("it is another's to make")
+
+    with popen([sys.executable, "-c", DIES], stdout=subprocess.PIPE) as program:
+        assert program.stdout.readline() == b"making\n"
+        with anyio.fail_after(HANGS), pytest.raises(ToolSetUnavailable, match="another program"):
+            await made_once("pi-1-x", make)
+        program.kill()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -14,8 +15,18 @@ import psutil
 import pytest
 
 from ramure import paths
+from ramure._work import to_end
+from ramure.backends import _records as records
+from ramure.backends import local as local_backend
 from ramure.backends.local import LocalBackend, LocalImage
-from ramure.errors import InvalidName, MachineGone, MachineStartFailed, PlacementError, UsageError
+from ramure.errors import (
+    InvalidName,
+    MachineError,
+    MachineGone,
+    MachineStartFailed,
+    PlacementError,
+    UsageError,
+)
 from ramure.machine import Image
 from ramure.testing.machines import MachineContract
 from ramure.values import Host
@@ -304,3 +315,20 @@ async def test_read_only_folders_in_the_state_are_removed(ramure_home, workdir):
     folder.parent.chmod(0o500)
     await machine.destroy()
     assert not (paths.runtimes() / "r/machines").exists()
+
+
+async def test_a_removal_that_takes_too_long_is_told(local, caplog):
+    """Whoever destroys it must not believe that it is gone."""
+    remove = records.remove
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_backend, "REMOVAL", 0.1)
+        patch.setattr(records, "remove", lambda ref: time.sleep(1) or remove(ref))
+        with pytest.raises(MachineError, match=r"within 0\.1 s"):
+            await local.destroy()
+    assert "did not end within 0.1 s" in caplog.text
+
+
+async def test_cleaning_up_that_takes_too_long_is_told(caplog):
+    with caplog.at_level("WARNING", "ramure"), anyio.fail_after(20):
+        assert not await to_end(anyio.sleep_forever, 0.1)
+    assert "sleep_forever did not end within 0.1 s" in caplog.text

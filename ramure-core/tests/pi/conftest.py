@@ -21,8 +21,7 @@ from ramure.run import protocol
 from ramure.run.channel import Channel
 from ramure.run.listen import Listener
 from ramure.testing import ScriptedModel
-from ramure.transport import Target
-from ramure.transports.direct import DirectTransport
+from ramure.transports.direct import DirectRoute
 from ramure.values import AgentSpec, Host
 
 HANGS = 60
@@ -133,7 +132,7 @@ class Agent:
         return [m.text for m in self.model.requests[number].messages if m.role == "user"]
 
     async def start(self):
-        route = await DirectTransport().open(self.machine, Target(str(self.folder / "run.sock")))
+        route = DirectRoute(f"unix:{self.folder}/run.sock")
         self.session = await self.harness.start(self.machine, self.spec, route)
 
     def again(self, incarnation):

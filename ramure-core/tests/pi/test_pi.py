@@ -13,6 +13,8 @@ import anyio
 import pytest
 
 from ramure.backends.local import LocalBackend
+from ramure.errors import AgentStartFailed
+from ramure.harnesses.pi import remote
 from ramure.run import protocol
 from ramure.testing import Fail, Hang, ToolCall
 from ramure.transports.direct import DirectRoute
@@ -461,6 +463,69 @@ async def test_ends_when_it_is_told_to(make_agent):
         with anyio.fail_after(HANGS):
             await agent.session.wait()
         assert (await agent.run.wait_for(protocol.Bye)).reason == "it is enough"
+
+
+class Stuck:
+    """A machine on which some commands hang, or take for ever to be copied to."""
+
+    here = False
+
+    def __init__(self, machine, word):
+        self._machine, self.word, self.hung = machine, word, 0
+
+    def __getattr__(self, name):
+        return getattr(self._machine, name)
+
+    async def exec(self, command, **options):
+        if self.word and self.word in command:
+            self.hung += 1
+            command = ["sleep", "3600"]
+        return await self._machine.exec(command, **options)
+
+    async def upload(self, local, remote):
+        if self.word == "upload":
+            self.hung += 1
+            await anyio.sleep_forever()
+        await self._machine.upload(local, remote)
+
+
+async def test_ends_all_that_it_started_though_tmux_does_not_answer(make_agent):
+    async with make_agent() as agent:
+        agent.machine = Stuck(agent.machine, "")
+        agent.machine.here = True
+        await agent.start()
+        await agent.run.wait_for(protocol.Ready)
+        agent.machine.word = "-S"  # whatever tmux is to do
+        with anyio.fail_after(HANGS):
+            await agent.session.stop()
+        assert agent.machine.hung == 2
+        assert not agent.processes()
+
+
+async def test_the_bridge_cannot_be_copied_for_ever(make_agent, monkeypatch):
+    monkeypatch.setattr(remote, "PUT_WITHIN", 0.3)
+    async with make_agent() as agent:
+        node = Path(os.environ["RAMURE_PI"]).parents[1] / ".bin"
+        monkeypatch.setenv("PATH", f"{node}:{os.environ['PATH']}")
+        agent.machine = Stuck(agent.machine, "upload")
+        with anyio.fail_after(HANGS), pytest.raises(AgentStartFailed, match="bridge could not be"):
+            await agent.start()
+
+
+async def test_machines_do_not_wait_for_each_other(make_agent, monkeypatch):
+    node = Path(os.environ["RAMURE_PI"]).parents[1] / ".bin"
+    monkeypatch.setenv("PATH", f"{node}:{os.environ['PATH']}")
+    async with make_agent() as agent, make_agent() as other:
+        other.harness, other.machine = agent.harness, Stuck(other.machine, "")
+        agent.machine = Stuck(agent.machine, "upload")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(agent.start)
+            with anyio.fail_after(HANGS):
+                while not agent.machine.hung:
+                    await anyio.sleep(0.01)
+                await other.start()
+                await other.run.wait_for(protocol.Ready)
+            tasks.cancel_scope.cancel()
 
 
 def left_of(run):

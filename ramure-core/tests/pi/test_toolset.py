@@ -173,3 +173,19 @@ def test_the_lock_file_fits_and_names_no_registry():
     assert lock["packages"][f"node_modules/{toolset.PACKAGE}"]["version"] == install.VERSION
     assert toolset.TESTED[-1] == install.VERSION
     assert not [path for path, entry in lock["packages"].items() if "resolved" in entry]
+
+
+async def test_a_node_that_says_nothing(bin_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(toolset, "NODE_WITHIN", 0.3)
+    program(bin_folder, "node", "#!/bin/sh\nexec sleep 3600\n")
+    monkeypatch.setenv("RAMURE_PI", str(package(tmp_path / "somewhere")))
+    with anyio.fail_after(20), pytest.raises(AgentStartFailed, match="says nothing within"):
+        await toolset.ensure()
+
+
+async def test_an_npm_that_does_not_end(bin_folder, monkeypatch):
+    monkeypatch.setattr(install, "NPM_WITHIN", 0.3)
+    program(bin_folder, "npm", "#!/bin/sh\nexec sleep 3600\n")
+    with anyio.fail_after(20), pytest.raises(AgentStartFailed, match="did not end within"):
+        await toolset.ensure(lambda text: None)
+    assert not list(paths.tools().glob(".pi-*"))

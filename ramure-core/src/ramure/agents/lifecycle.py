@@ -25,6 +25,9 @@ from ramure.values import AgentSpec, Ending
 LINK_GRACE = 5.0
 """Seconds beyond the lease after which an agent without a connection is given up."""
 
+SETTLING = 60.0
+"""Seconds that a machine may take to make an agent's folder."""
+
 STOPPING = 20.0
 """Seconds that ending one agent's program may take."""
 
@@ -164,9 +167,11 @@ class Lifecycle:
         machine = self._machine
         if machine.here:  # a few microseconds: a command, or a thread, would be most of a start
             return _settle_here(state_dir, absolute(machine, cwd) if cwd else machine.workdir)
-        done = await machine.exec(["sh", "-c", _SETTLE, "sh", state_dir], cwd=cwd)
+        command = ["sh", "-c", _SETTLE, "sh", state_dir]
+        done = await machine.exec(command, cwd=cwd, timeout=SETTLING)
         if not done.ok:
-            raise self._failure(f"cannot make {state_dir}: {done.stderr.strip()}")
+            why = f"no answer within {SETTLING:g} s" if done.timed_out else done.stderr.strip()
+            raise self._failure(f"cannot make {state_dir}: {why}")
         return done.stdout.rstrip("\n")
 
     async def _launch(self, spec: AgentSpec) -> Life:

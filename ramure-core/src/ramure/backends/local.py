@@ -24,7 +24,7 @@ from ramure._work import in_thread, to_end
 from ramure.backends import _records as records
 from ramure.backends._marks import MARKS, marked, new_mark
 from ramure.backends._process import Account, LocalProcess, Start, start
-from ramure.errors import MachineGone, PlacementError
+from ramure.errors import MachineError, MachineGone, PlacementError
 from ramure.machine import MAX_OUTPUT, Backend, Command, Image, LocalPath, Machine
 from ramure.toolset import ToolSet
 from ramure.values import Host, MachineRef, PtySize
@@ -113,7 +113,7 @@ class LocalMachine(Machine):
     async def destroy(self) -> None:
         """Kill what still runs here, and remove the state folder. The work stays."""
         self._gone = True
-        await to_end(partial(in_thread, partial(records.remove, self.ref), pool="kill"), REMOVAL)
+        await _remove(self.ref)
 
     def _check_there(self) -> None:
         if self._gone:
@@ -172,7 +172,14 @@ class LocalBackend(Backend):
 
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``: kills what the machine's commands left, wherever they went."""
-        await to_end(partial(in_thread, partial(records.remove, ref), pool="kill"), REMOVAL)
+        await _remove(ref)
+
+
+async def _remove(ref: MachineRef) -> None:
+    """Remove a machine to the end; raises ``MachineError`` where that fails or takes too long."""
+    removal = partial(in_thread, partial(records.remove, ref), pool="kill")
+    if not await to_end(removal, REMOVAL):
+        raise MachineError(f"it could not be removed within {REMOVAL:g} s", machine=ref.name)
 
 
 @cache

@@ -24,8 +24,10 @@ from ramure.machine import Machine
 from ramure.transport import Route
 from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
 
-STOP_WITHIN = 10.0
-"""Seconds that ``stop`` may take."""
+CAPTURE_WITHIN, TMUX_WITHIN, END_WITHIN = 2.0, 5.0, 10.0
+"""Seconds that the steps of ``stop`` may take: the last screen, tmux's end, and pi's."""
+PREPARE_WITHIN = 30.0
+"""Seconds that writing an agent's files may take."""
 LAST_LINES = 50
 """Lines above the last screen that belong to how pi ended."""
 LAST_WORDS_WITHIN = 2.0
@@ -57,7 +59,7 @@ class PiHarness(Harness):
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
-        self._lock = anyio.Lock()
+        self._locks: dict[str, anyio.Lock] = {}
 
     async def check(self, machine: Machine) -> list[Problem]:
         """What is missing on the machine. Nothing is installed."""
@@ -86,12 +88,12 @@ class PiHarness(Harness):
         return session
 
     async def _place(self, machine: Machine) -> Place:
-        async with self._lock:
-            place = self._places.get(_key(machine))
-            if place is None:
-                place = await self._prepare(machine)
-                self._places[_key(machine)] = place
-            return place
+        key = _key(machine)
+        # On this computer all machines share the tools; elsewhere none waits for another.
+        async with self._locks.setdefault("" if machine.here else key, anyio.Lock()):
+            if key not in self._places:
+                self._places[key] = await self._prepare(machine)
+            return self._places[key]
 
     async def _prepare(self, machine: Machine) -> Place:
         if machine.here:
@@ -133,9 +135,10 @@ class PiSession(Session):
         script = launch.prepare(
             spec, self._tools, address, cache=self._cache(), keep=self._machine.here
         )
-        done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=30)
+        done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=PREPARE_WITHIN)
         if not done.ok:
-            raise AgentStartFailed(f"{spec.state_dir} could not be prepared: {done.stderr.strip()}")
+            why = f"no answer in {PREPARE_WITHIN:g} s" if done.timed_out else done.stderr.strip()
+            raise AgentStartFailed(f"{spec.state_dir} could not be prepared: {why}")
         # The mark is no secret, and has to be in the launcher's own environment.
         marked = f"{launch.MARK}={launch.mark(spec)}"
         words = ["env", marked, "sh", "-c", 'cd "$0" && . ./launch.sh', spec.state_dir, *command]
@@ -176,11 +179,12 @@ class PiSession(Session):
     async def stop(self) -> None:
         """See ``Session.stop``."""
         self._told_to_stop = True
-        with anyio.CancelScope(shield=True), anyio.move_on_after(STOP_WITHIN):
+        with anyio.CancelScope(shield=True):
             async with self._stopping:
                 if self._stopped:
                     return
-                await self.screen()
+                with anyio.move_on_after(CAPTURE_WITHIN):
+                    await self.screen()
                 await self._end()
                 self._stopped = True
 
@@ -235,12 +239,19 @@ class PiSession(Session):
         return Ending(f"pi ended with exit code {code}", code, self._screen)
 
     async def _end(self) -> None:
+        """End the terminal, and then, whatever became of that, all that pi has started."""
         words = ["sh", f"{self._spec.state_dir}/end.sh", launch.mark(self._spec), "15"]
         try:
-            await self._server.end(self._name)
-            await self._machine.exec(words, timeout=STOP_WITHIN, cwd="/")
+            try:
+                with anyio.move_on_after(TMUX_WITHIN):
+                    await self._server.end(self._name)
+            finally:
+                done = await self._machine.exec(words, timeout=END_WITHIN, cwd="/")
         except MachineGone:
             return
+        if not done.ok:
+            why = done.stderr.strip() or "some of its processes could not be ended"
+            raise MachineError(f"pi: {why}", machine=self._machine.name)
 
     def describe(self) -> dict[str, Json]:
         """Versions and sockets, for people."""

@@ -31,6 +31,8 @@ VERSION = "0.87.1"
 NODE_NEEDED = (22, 19)
 NODE_VERSION = "22.23.3"
 FLAGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error")
+NPM_WITHIN = 900.0
+"""Seconds that npm may take: some 200 MB over a slow line."""
 POLL = 0.2
 """Seconds between two attempts to get the lock."""
 
@@ -88,12 +90,15 @@ async def _install(npm: str, target: Path, *, with_node: bool) -> None:
 
 
 async def _npm(npm: str, folder: Path, *command: str) -> None:
-    done = await anyio.run_process(
-        [npm, *command, *FLAGS],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    try:
+        with anyio.fail_after(NPM_WITHIN):
+            done = await anyio.run_process(
+                [npm, *command, *FLAGS], cwd=folder, stdin=subprocess.DEVNULL, check=False
+            )
+    except TimeoutError:
+        raise AgentStartFailed(
+            f"pi could not be installed: npm {command[0]} did not end within {NPM_WITHIN:g} s"
+        ) from None
     if done.returncode != 0:
         said = (done.stderr + done.stdout).decode("utf-8", "replace").strip()
         raise AgentStartFailed(f"pi could not be installed: npm {command[0]} failed:\n{said}")

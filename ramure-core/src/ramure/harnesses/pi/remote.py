@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from importlib.resources import as_file, files
 
+import anyio
+
 from ramure.errors import AgentStartFailed
 from ramure.harnesses.pi.toolset import PACKAGE, ToolSet, numbers
 from ramure.machine import Machine
@@ -20,6 +22,8 @@ exec "$node" -e "$1" "$pi" "$2" "$tmux"
 
 FIND_WITHIN = 30.0
 """Seconds that a machine may take to say where pi is."""
+PUT_WITHIN = 120.0
+"""Seconds that copying the bridge, some 50 kB, to a machine may take."""
 
 
 async def find(machine: Machine) -> ToolSet:
@@ -45,8 +49,16 @@ async def find(machine: Machine) -> ToolSet:
 
 
 async def put_bridge(machine: Machine) -> str:
-    """Put the bridge onto a machine and give the path that pi loads it by."""
+    """Put the bridge onto a machine and give the path that pi loads it by.
+
+    Raises:
+        AgentStartFailed: it takes too long.
+        MachineError: it could not be put there.
+    """
     folder = f"{machine.state_dir}/bridge"
     with as_file(files("ramure.harnesses.pi") / "bridge") as bridge:
-        await machine.upload(bridge, folder)
+        with anyio.move_on_after(PUT_WITHIN) as patience:
+            await machine.upload(bridge, folder)
+    if patience.cancelled_caught:
+        raise AgentStartFailed(f"the bridge could not be put there within {PUT_WITHIN:g} s")
     return f"{folder}/index.ts"

@@ -27,6 +27,9 @@ TESTED = ("0.74.2", "0.87.1")
 
 PACKAGE = "@earendil-works/pi-coding-agent"
 
+NODE_WITHIN = 30.0
+"""Seconds in which a Node.js says its version."""
+
 Progress = Callable[[str], None]
 
 
@@ -179,9 +182,16 @@ async def find_node(package: PiPackage) -> Path | None:
 
 
 async def node_version(node: Path) -> tuple[int, ...]:
-    """What this Node.js says its version is; ``()`` where it does not run."""
+    """What this Node.js says its version is; ``()`` where it does not run.
+
+    Raises:
+        AgentStartFailed: it says nothing.
+    """
     try:
-        done = await anyio.run_process([str(node), "--version"], check=False)
+        with anyio.fail_after(NODE_WITHIN):
+            done = await anyio.run_process([str(node), "--version"], check=False)
+    except TimeoutError:
+        raise AgentStartFailed(f"{node} --version says nothing within {NODE_WITHIN:g} s") from None
     except OSError:
         return ()
     return numbers(done.stdout.decode("utf-8", "replace")) if done.returncode == 0 else ()
