@@ -9,6 +9,7 @@
     │   └── PluginError             a plugin is missing, broken, or clashes with another
     │       └── NotRegistered       no installed plugin claims the name
     │           └── MissingPlugin   a known one that is not installed (also an ImportError)
+    ├── HomeUnusable                ``RAMURE_HOME``, or a run's ``log_dir=``, cannot be used
     ├── ProcessError                a process ended without a result
     │   ├── ProcessFailed           it called ``fail(reason)``
     │   ├── ProcessTimeout          its ``timeout=`` ran out
@@ -89,6 +90,10 @@ class NotRegistered(PluginError):
 
 class MissingPlugin(NotRegistered, ImportError):
     """A plugin that is known but not installed; the message says how to install it."""
+
+
+class HomeUnusable(RamureError):
+    """The folder for ramure's files (``RAMURE_HOME``) or ``log_dir=`` cannot be used."""
 
 
 class ProcessError(RamureError):

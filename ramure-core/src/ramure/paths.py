@@ -60,14 +60,19 @@ def make_private(folder: Path) -> Path:
     return folder
 
 
-def short_folder() -> Path:
-    """An owner-only folder with a short path, for sockets that the home is too long for."""
+def short_folder_path() -> Path:
+    """Where the folder with a short path is, for sockets that the home is too long for."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and len(base) < 40 and Path(base).is_dir() and os.access(base, os.W_OK):
-        return make_private(Path(base) / "ramure")
+        return Path(base) / "ramure"
     temporary = tempfile.gettempdir()
     short = temporary if len(temporary) <= MAX_SOCKET_PATH // 2 else "/tmp"  # noqa: S108 checked
-    return make_private(Path(short) / f"ramure-{os.getuid()}")
+    return Path(short) / f"ramure-{os.getuid()}"
+
+
+def short_folder() -> Path:
+    """The same, made owner-only where it is missing; runs keep it (``ramure.run.short_folder``)."""
+    return make_private(short_folder_path())
 
 
 def socket_path(wanted: Path) -> Path:

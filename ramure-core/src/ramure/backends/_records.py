@@ -22,6 +22,7 @@ import msgspec
 
 from ramure import paths
 from ramure._disk import remove_tree
+from ramure._home import used_home
 from ramure.backends._marks import new_mark
 from ramure.errors import InvalidName, MachineError, MachineGone, MachineStartFailed, UsageError
 from ramure.values import MachineRef
@@ -74,11 +75,12 @@ def create(record: Record) -> None:
 
     Raises:
         MachineStartFailed: there is no such working directory, or there is such a machine already.
+        HomeUnusable: the home does not take it.
     """
     if not Path(record.workdir).is_dir():
         raise MachineStartFailed(f"there is no folder {record.workdir}", machine=record.name)
     folder = Path(record.state_dir)
-    with _locked(folder.parent) as records:
+    with used_home(), _locked(folder.parent) as records:
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:

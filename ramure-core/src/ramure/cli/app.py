@@ -124,6 +124,13 @@ def main() -> None:
     except RamureError as error:
         output.tell(f"ramure: {error}")
         sys.exit(exit_code(error))
+    except OSError as error:
+        from ramure._home import concerns_home, unusable_home
+
+        if not concerns_home(error):
+            raise
+        output.tell(f"ramure: {unusable_home(error)}")
+        sys.exit(FAILED)
 
 
 def exit_code(error: RamureError) -> int:

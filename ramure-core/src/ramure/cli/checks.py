@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import stat
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import anyio
 
 from ramure import paths
+from ramure._home import unusable_home
 from ramure.cli import output
 from ramure.errors import AgentStartFailed
 from ramure.plugins import Plugins, resolve
@@ -101,27 +105,65 @@ def _model() -> Finding:
 
 def _home() -> Finding:
     home = paths.home()
-    there = next(p for p in (home, *home.parents) if p.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        cure = "make it yours, or set RAMURE_HOME to a folder that is"
-        return Finding("home", "missing", f"{there} cannot be written to", cure)
-    status = there.stat()
-    if there == home and status.st_uid != os.getuid():
-        cure = "set RAMURE_HOME to a folder of your own"
-        return Finding("home", "missing", f"{home} belongs to another user", cure)
-    if there == home and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        cure = f"chmod go-w {home}"
-        return Finding("home", "missing", f"others can write to {home}", cure)
+    for folder in (home, paths.runtimes(), paths.logs(), paths.tools()):
+        try:
+            trouble = _trouble(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return Finding("home", "missing", str(unusable_home(error)))
+        if trouble:
+            return Finding("home", "missing", *trouble)
     return Finding("home", "ok", str(home))
 
 
+def _trouble(folder: Path) -> tuple[str, str] | None:
+    """What is wrong with a folder of the home, and the cure.
+
+    Raises:
+        FileNotFoundError: it is not there, and can be made.
+        OSError: it cannot be used, or not be made.
+    """
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise FileExistsError(errno.EEXIST, "it leads nowhere", str(folder)) from None
+        _write_into(next(parent for parent in folder.parents if parent.exists()))
+        raise
+    if status.st_uid != os.getuid():
+        return f"{folder} belongs to another user", "set RAMURE_HOME to a folder of your own"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to {folder}", f"chmod go-w {folder}"
+    _write_into(folder)
+    return None
+
+
+def _write_into(folder: Path) -> None:
+    """See that there is room for a file; nothing stays.
+
+    Raises:
+        OSError: of the folder, not of a file in it that nobody knows.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(65_536))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+
+
 def _sockets() -> Finding:
+    from ramure.run import short_folder
+
     wanted = paths.runtimes() / "0123456789" / "agents.sock"
     try:
         actual = paths.socket_path(wanted)
     except OSError as error:
         cure = "set RAMURE_HOME to a shorter path"
         return Finding("sockets", "missing", f"the home's path is too long, and {error}", cure)
+    short_folder.leave()
     if actual == wanted:
         return Finding("sockets", "ok", f"in {paths.runtimes()}")
     return Finding("sockets", "ok", f"in {actual.parent}: the home's path is too long for them")
@@ -130,7 +172,10 @@ def _sockets() -> Finding:
 def _leftovers() -> Finding:
     from ramure.run.sweep import dead_runs
 
-    dead = [folder.name for folder in dead_runs()]
+    try:
+        dead = [folder.name for folder in dead_runs()]
+    except OSError as error:
+        return Finding("leftovers", "note", f"nobody can tell: {error}")
     if not dead:
         return Finding("leftovers", "ok", "none")
     return Finding("leftovers", "note", f"runs that died: {', '.join(dead)}", "ramure gc")

@@ -74,7 +74,11 @@ class Run:
 
 def known() -> list[Run]:
     """All runs with a socket, dead ones too, oldest first."""
-    return [Run(path) for path in sorted(paths.runtimes().glob("*.sock"))]
+    try:  # not glob(), for which a home that cannot be read is an empty one
+        found = sorted(paths.runtimes().iterdir())
+    except FileNotFoundError:
+        return []
+    return [Run(path) for path in found if path.suffix == ".sock"]
 
 
 def finished() -> list[str]:

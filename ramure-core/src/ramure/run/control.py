@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 
 from ramure import paths
+from ramure._home import used_home
 from ramure.run.rpc import CHUNK, Connection, Method
 
 MAX_CONNECTIONS = 64
@@ -38,11 +39,12 @@ class Control:
         """Listen at ``path``, which becomes a link where it is too long for a socket.
 
         Raises:
-            OSError: the socket cannot be made there.
+            HomeUnusable: the socket cannot be made there.
         """
-        actual = paths.socket_path(path)
-        self._files = (path, actual)
-        bound = _bind(path, actual)
+        with used_home():
+            actual = paths.socket_path(path)
+            self._files = (path, actual)
+            bound = _bind(path, actual)
         # The one task that is made here is owned by this object until ``aclose`` has awaited it.
         self._task = asyncio.create_task(self._serve(bound, methods), name="ramure control")
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from ramure._home import used_home
 from ramure.values import Json, MachineRef
 
 NAME = "ledger.jsonl"
@@ -44,7 +45,10 @@ class Account:
 
 
 class Ledger:
-    """Writes the ledger of a live run."""
+    """Writes the ledger of a live run.
+
+    Every method raises ``HomeUnusable`` where the disk does not take it.
+    """
 
     def __init__(self, folder: Path) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -78,7 +82,8 @@ class Ledger:
 
     def _write(self, entry: dict[str, Any]) -> None:
         # One short append to a local file: microseconds, and it must come before what follows.
-        os.write(self._file, msgspec.json.encode(entry) + b"\n")
+        with used_home():
+            os.write(self._file, msgspec.json.encode(entry) + b"\n")
 
 
 def read(folder: Path) -> Account:

@@ -24,13 +24,14 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ramure import paths
+from ramure._home import used_home, used_log_dir
 from ramure.cancellation import complete, finish
 from ramure.errors import AgentStartFailed, MachineError, UsageError
 from ramure.harness import Harness, Session
 from ramure.machine import Backend, Machine
 from ramure.placement import ListenerOptions, Placement
 from ramure.plugins import Plugins, resolve
-from ramure.run import sweep
+from ramure.run import short_folder, sweep
 from ramure.run.channel import Channel
 from ramure.run.journal import Journal
 from ramure.run.keeper import Keeper
@@ -133,10 +134,12 @@ class Runtime:
         Each step leaves with ``close`` what undoes it, so that a start that fails halfway is undone
         as well.
         """
+        self._closing.enter_context(short_folder.kept_for(self.folder))
         self._make_folder()
         self._closing.push_async_callback(self._leave)
         self._keeper = await anyio.to_thread.run_sync(Keeper, self.id, str(paths.home()))
-        self.ledger = Ledger(self.folder)
+        with used_home():
+            self.ledger = Ledger(self.folder)
         self._closing.callback(self.ledger.close)
         self.ledger.run(**self.facts())
         self.listener = Listener(self.id)
@@ -146,16 +149,19 @@ class Runtime:
 
     def _make_folder(self) -> None:
         """Make the run's folder and lock; where its id is taken, under another."""
-        paths.make_private(paths.runtimes())
-        while True:
-            try:
-                self.folder.mkdir(mode=0o700)
-                break
-            except FileExistsError:
-                self._take_id(new_execution_id())
+        with used_home():
+            paths.make_private(paths.runtimes())
+            while True:
+                try:
+                    self.folder.mkdir(mode=0o700)
+                    break
+                except FileExistsError:
+                    self._take_id(new_execution_id())
         try:
-            self.journal = Journal(self.logs)
-            self._closing.enter_context(sweep.new_lock(self.folder))
+            with used_log_dir(self.logs) if self._log_dir else used_home():
+                self.journal = Journal(self.logs)
+            with used_home():
+                self._closing.enter_context(sweep.new_lock(self.folder))
         except BaseException:
             sweep.remove_files(self.folder)
             raise
@@ -168,8 +174,9 @@ class Runtime:
         self.journal.close()
 
     async def _listen(self) -> Target:
-        agents = paths.socket_path(self.folder / "agents.sock")
-        await self.listener.open_unix(agents)
+        with used_home():
+            agents = paths.socket_path(self.folder / "agents.sock")
+            await self.listener.open_unix(agents)
         if self._listener_options is None:
             return Target(str(agents))
         options = self._listener_options

@@ -23,7 +23,7 @@ from ramure import paths
 from ramure.errors import RamureError
 from ramure.placement import read_host
 from ramure.plugins import Plugins, resolve
-from ramure.run import forks, ledger
+from ramure.run import forks, ledger, short_folder
 from ramure.values import MachineRef
 
 log = logging.getLogger("ramure")
@@ -147,6 +147,8 @@ def remove_files(folder: Path) -> None:
         short = paths.socket_path(path)
         short.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+        if short != path:
+            short_folder.leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 

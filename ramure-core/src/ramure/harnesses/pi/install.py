@@ -23,6 +23,7 @@ from pathlib import Path
 import anyio
 
 from ramure import paths
+from ramure._home import used_home
 from ramure.errors import AgentStartFailed
 from ramure.harnesses.pi import toolset
 from ramure.harnesses.pi.toolset import PiPackage, Progress
@@ -54,7 +55,8 @@ async def install(progress: Progress) -> tuple[PiPackage, Path]:
     npm = shutil.which("npm")
     if npm is None:
         raise AgentStartFailed("; ".join(map(str, toolset.cannot_install())))
-    tools = paths.make_private(paths.tools())
+    with used_home():
+        tools = paths.make_private(paths.tools())
     async with _lock(tools / "pi.lock", progress):
         found = await toolset.find()
         if found is not None:
