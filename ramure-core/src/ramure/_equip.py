@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import secrets
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 ANSWER_WITHIN = 30.0
 """Seconds that a machine may take to answer a question."""
+
+BROUGHT_WITHIN = 1800.0
+"""Seconds that bringing a set may take: some 200 MB over a slow line."""
 
 REMOVED_WITHIN = 60.0
 """Seconds that removing what was only half brought may take."""
@@ -73,12 +77,21 @@ class Equipment:
         progress(f"bringing {tools.name} to machine {machine.name} (once)")
         new = f".new-{secrets.token_hex(8)}"
         try:
-            await machine.upload(source, posixpath.join(folder, new, key))
+            await self._upload(source, posixpath.join(folder, new, key))
             await self._run(FINISH, folder, key, new)
         except BaseException:
             await to_end(partial(self._forget, posixpath.join(folder, new)), REMOVED_WITHIN)
             raise
         return posixpath.join(folder, key)
+
+    async def _upload(self, source: Path, target: str) -> None:
+        with anyio.move_on_after(BROUGHT_WITHIN) as patience:
+            await self._machine.upload(source, target)
+        if patience.cancelled_caught:
+            raise MachineError(
+                f"the agents' tools could not be brought within {BROUGHT_WITHIN:g} s",
+                machine=self._machine.name,
+            )
 
     async def _forget(self, folder: str) -> None:
         try:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ramure import paths
+from ramure._home import used_home
 from ramure._work import to_end
 from ramure.errors import ToolSetUnavailable
 
@@ -142,8 +143,9 @@ async def made_once(
     target = paths.tools() / "sets" / key
     if target.is_dir():
         return target
-    paths.make_private(target.parent)
-    async with _locked(target.with_name(f".{key}.lock"), f"{key} is being made", progress):
+    with used_home():
+        paths.make_private(target.parent)
+    async with locked(target.with_name(f".{key}.lock"), f"{key} is being made", progress):
         for stale in target.parent.glob(f".{key}.new-*"):
             await _remove(stale)
         if not target.is_dir():
@@ -166,8 +168,13 @@ async def _remove(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _locked(path: Path, what: str, progress: Progress) -> AsyncIterator[None]:
-    """Hold a lock that the kernel releases, waiting for it without blocking the loop.
+async def locked(path: Path, what: str, progress: Progress) -> AsyncIterator[None]:
+    """Hold a lock that the kernel releases with its holder's end; waiting blocks no event loop.
+
+    Args:
+        path: the lock's file, made where it is not there.
+        what: what is done under it, such as ``pi is being installed``, for those who wait.
+        progress: is told where it has to be waited for.
 
     Raises:
         ToolSetUnavailable: another program holds it for too long.

@@ -18,8 +18,9 @@ from ramure import paths
 from ramure.errors import AgentStartFailed, LinkBroken, MachineError, MachineGone
 from ramure.harness import Harness, Session
 from ramure.harnesses.pi import launch, remote, toolset
+from ramure.harnesses.pi.portable import PiToolSet
 from ramure.harnesses.pi.tmux import TmuxServer, session_name
-from ramure.harnesses.pi.toolset import ToolSet
+from ramure.harnesses.pi.toolset import Tools
 from ramure.machine import Machine
 from ramure.transport import Route
 from ramure.values import AgentSpec, Ending, Json, Problem, Terminal
@@ -40,7 +41,7 @@ RETRY = 1.0
 class Place:
     """What the agents of one machine share: tools, tmux server, and the bridge's path there."""
 
-    tools: ToolSet
+    tools: Tools
     server: TmuxServer
     bridge: str
     here: bool
@@ -55,9 +56,11 @@ class PiHarness(Harness):
     """
 
     name = "pi"
+    tools: PiToolSet
     options = frozenset({"thinking", "approve", "flags"})
 
     def __init__(self) -> None:
+        self.tools = PiToolSet()
         self._places: dict[str, Place] = {}
         self._locks: dict[str, anyio.Lock] = {}
 
@@ -67,7 +70,7 @@ class PiHarness(Harness):
             return []
         try:
             if not machine.here:
-                await remote.find(machine)
+                await remote.locate(machine, self.tools)
                 return []
             toolset.find_tmux()
             return [] if await toolset.find() else toolset.cannot_install()
@@ -101,7 +104,7 @@ class PiHarness(Harness):
             tools = here or await toolset.ensure()
             bridge = str(files("ramure.harnesses.pi") / "bridge" / "index.ts")
         else:
-            tools = await remote.find(machine)
+            tools = await remote.locate(machine, self.tools)
             bridge = await remote.put_bridge(machine)
         return Place(tools, TmuxServer(machine, tools.tmux), bridge, here=machine.here)
 

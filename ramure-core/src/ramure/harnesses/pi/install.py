@@ -7,15 +7,12 @@ installs, the other waits for a lock that the kernel releases when its holder en
 
 from __future__ import annotations
 
-import fcntl
-import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +23,8 @@ from ramure import paths
 from ramure._home import used_home
 from ramure.errors import AgentStartFailed
 from ramure.harnesses.pi import toolset
-from ramure.harnesses.pi.toolset import PiPackage, Progress
+from ramure.harnesses.pi.toolset import PiPackage
+from ramure.toolset import Platform, Progress, locked
 
 VERSION = "0.87.1"
 NODE_NEEDED = (22, 19)
@@ -34,8 +32,8 @@ NODE_VERSION = "22.23.3"
 FLAGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error")
 NPM_WITHIN = 900.0
 """Seconds that npm may take: some 200 MB over a slow line."""
-POLL = 0.2
-"""Seconds between two attempts to get the lock."""
+ARCHITECTURES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}
+"""What Node.js calls them, where ``uname -m`` says otherwise."""
 
 
 def places() -> list[Path]:
@@ -57,7 +55,7 @@ async def install(progress: Progress) -> tuple[PiPackage, Path]:
         raise AgentStartFailed("; ".join(map(str, toolset.cannot_install())))
     with used_home():
         tools = paths.make_private(paths.tools())
-    async with _lock(tools / "pi.lock", progress):
+    async with locked(tools / "pi.lock", "pi is being installed", progress):
         found = await toolset.find()
         if found is not None:
             return found
@@ -83,7 +81,7 @@ async def _install(npm: str, target: Path, *, with_node: bool) -> None:
             (building / name).write_bytes((shipped / name).read_bytes())
         await _npm(npm, building, "ci")
         if with_node:
-            await _npm(npm, building, "install", "--no-save", f"{_node_package()}@{NODE_VERSION}")
+            await _npm(npm, building, "install", "--no-save", _node_package(own_platform()))
         await anyio.to_thread.run_sync(partial(shutil.rmtree, target, ignore_errors=True))
         await anyio.Path(building).rename(target)
     finally:
@@ -106,39 +104,52 @@ async def _npm(npm: str, folder: Path, *command: str) -> None:
         raise AgentStartFailed(f"pi could not be installed: npm {command[0]} failed:\n{said}")
 
 
-@asynccontextmanager
-async def _lock(path: Path, progress: Progress) -> AsyncIterator[None]:
-    """Hold a lock that the kernel releases, waiting for it without blocking the loop."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+async def get_node(of: Platform, target: Path) -> None:
+    """Get the Node.js for machines of some kind from npm, into the file ``target``.
+
+    Raises:
+        AgentStartFailed: npm is missing or failed, or has none; the message holds what npm said.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise AgentStartFailed("there is no npm to get Node.js with: install Node.js 22 or newer")
+    folder = Path(tempfile.mkdtemp(prefix=".node-", dir=target.parent))
     try:
-        told = False
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told:
-                    progress("another program is installing pi; waiting for it")
-                    told = True
-                await anyio.sleep(POLL)
-        yield
+        await _npm(npm, folder, "pack", _node_package(of))
+        await anyio.to_thread.run_sync(_unpack_node, folder, target)
     finally:
-        os.close(descriptor)
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
-def _system() -> tuple[str, str]:
-    machine = platform.machine().lower()
-    arch = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine, machine)
-    return ("darwin" if sys.platform == "darwin" else "linux"), arch
+def _unpack_node(folder: Path, target: Path) -> None:
+    [packed] = folder.glob("*.tgz")
+    with tarfile.open(packed) as archive:
+        content = archive.extractfile("package/bin/node")
+        assert content is not None  # it is no folder
+        with target.open("wb") as file:
+            shutil.copyfileobj(content, file)
+    target.chmod(0o755)
+
+
+def own_platform() -> Platform:
+    """What this computer is, as a machine."""
+    system = "darwin" if sys.platform == "darwin" else "linux"
+    libc = {"linux": platform.libc_ver()[0] or "musl"}.get(system, "")
+    return Platform(system, platform.machine(), libc)
+
+
+def node_names(of: Platform) -> tuple[str, str]:
+    """What Node.js calls a system and an architecture."""
+    return of.system, ARCHITECTURES.get(of.arch.lower(), of.arch.lower())
 
 
 def _key(*, with_node: bool) -> str:
     node = f"-node-{NODE_VERSION}" if with_node else ""
-    return "-".join([f"pi-{VERSION}{node}", *_system()])
+    return "-".join([f"pi-{VERSION}{node}", *node_names(own_platform())])
 
 
-def _node_package() -> str:
+def _node_package(of: Platform) -> str:
     """The npm package that holds the binary which npm's ``node`` package would fetch by script."""
-    system, arch = _system()
-    prefix = "node-bin" if (system, arch) == ("darwin", "arm64") else "node"
-    return f"{prefix}-{system}-{arch}"
+    prefix = "node-bin" if node_names(of) == ("darwin", "arm64") else "node"
+    return f"{'-'.join([prefix, *node_names(of)])}@{NODE_VERSION}"

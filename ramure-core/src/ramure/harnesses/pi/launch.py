@@ -29,7 +29,7 @@ from pathlib import Path
 from shlex import quote
 
 from ramure.errors import AgentStartFailed
-from ramure.harnesses.pi.toolset import ToolSet
+from ramure.harnesses.pi.toolset import Tools
 from ramure.values import AgentSpec
 
 MARK = "RAMURE_AGENT"
@@ -46,7 +46,7 @@ def mark(spec: AgentSpec) -> str:
     return f"{spec.run}/{spec.address}/{spec.incarnation}"
 
 
-def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: bool) -> str:
+def prepare(spec: AgentSpec, tools: Tools, address: str, *, cache: str, keep: bool) -> str:
     """The script, to be read by ``sh -s``, that puts everything into the state folder.
 
     Args:
@@ -89,7 +89,7 @@ def prepare(spec: AgentSpec, tools: ToolSet, address: str, *, cache: str, keep: 
     return "\n".join([*lines, "mkfifo alive", ""])
 
 
-def command(spec: AgentSpec, tools: ToolSet, extension: str) -> list[str]:
+def command(spec: AgentSpec, tools: Tools, extension: str) -> list[str]:
     """The command that starts pi, run in the state folder.
 
     Args:

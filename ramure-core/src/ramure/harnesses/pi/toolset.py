@@ -1,4 +1,4 @@
-"""The tool set of the pi harness: pi, a fit Node.js, and tmux.
+"""What agents need on this computer: pi, a fit Node.js, and tmux.
 
 In this order: what ``$RAMURE_PI`` names, a fit ``pi`` on the PATH, what ramure has installed under
 ``~/.ramure/tools``, and at last an installation there (``install.py``).
@@ -13,13 +13,14 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anyio
 
 from ramure.errors import AgentStartFailed
+from ramure.toolset import Progress, tell
 from ramure.values import Problem
 
 TESTED = ("0.74.2", "0.87.1")
@@ -30,11 +31,9 @@ PACKAGE = "@earendil-works/pi-coding-agent"
 NODE_WITHIN = 30.0
 """Seconds in which a Node.js says its version."""
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
-class ToolSet:
+class Tools:
     """Where the tools are *on the machine*: absolute paths there.
 
     Attributes:
@@ -68,13 +67,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
-def tell(text: str) -> None:
-    """Tell the person, on stderr, what is going on."""
-    sys.stderr.write(f"ramure: {text}\n")
-    sys.stderr.flush()
-
-
-async def ensure(progress: Progress = tell) -> ToolSet:
+async def ensure(progress: Progress = tell) -> Tools:
     """The tool set of this computer, installed first where it is missing.
 
     Args:
@@ -90,7 +83,7 @@ async def ensure(progress: Progress = tell) -> ToolSet:
     if found is None:
         found = await install.install(progress)
     package, node = found
-    return ToolSet(str(node), str(package.cli), package.version, tmux)
+    return Tools(str(node), str(package.cli), package.version, tmux)
 
 
 async def find() -> tuple[PiPackage, Path] | None:
@@ -99,30 +92,37 @@ async def find() -> tuple[PiPackage, Path] | None:
     Raises:
         AgentStartFailed: ``$RAMURE_PI`` names something that cannot be used.
     """
-    from ramure.harnesses.pi import install
-
-    named = os.environ.get("RAMURE_PI")
-    if named:
-        package = read_package(Path(named))
-        if package is None:
-            raise AgentStartFailed(f"RAMURE_PI={named} is no pi (nor a folder with one)")
+    for package in packages():
         node = await find_node(package)
-        if node is None:
+        if node is not None:
+            return package, node
+        if named := os.environ.get("RAMURE_PI"):
             raise AgentStartFailed(
                 f"RAMURE_PI={named} is pi {package.version}, which needs Node.js {package.node}: "
                 "put one on the PATH"
             )
-        return package, node
-    on_path = shutil.which("pi")
-    candidates = [Path(on_path)] if on_path else []
-    for path in (*candidates, *install.places()):
-        package = read_package(path)
-        if package is None or not is_tested(package.version):
-            continue
-        node = await find_node(package)
-        if node is not None:
-            return package, node
     return None
+
+
+def packages() -> Iterator[PiPackage]:
+    """Every fit pi on this computer, best first, whether there is a Node.js for it or not.
+
+    Raises:
+        AgentStartFailed: ``$RAMURE_PI`` names something that cannot be used.
+    """
+    from ramure.harnesses.pi import install
+
+    if named := os.environ.get("RAMURE_PI"):
+        package = read_package(Path(named))
+        if package is None:
+            raise AgentStartFailed(f"RAMURE_PI={named} is no pi (nor a folder with one)")
+        yield package
+        return
+    on_path = shutil.which("pi")
+    for path in (*([Path(on_path)] if on_path else []), *install.places()):
+        package = read_package(path)
+        if package is not None and is_tested(package.version):
+            yield package
 
 
 def cannot_install() -> list[Problem]:
@@ -170,12 +170,12 @@ def read_package(path: Path) -> PiPackage | None:
     return None
 
 
-async def find_node(package: PiPackage) -> Path | None:
+async def find_node(package: PiPackage, *, on_path: bool = True) -> Path | None:
     """A Node.js that this pi runs with: one installed beside it, else the one on the PATH."""
     modules = next((p for p in package.cli.parents if p.name == "node_modules"), None)
     beside = sorted(modules.glob("node*/bin/node")) if modules else []
-    on_path = shutil.which("node")
-    for node in (*beside, *([Path(on_path)] if on_path else [])):
+    known = shutil.which("node") if on_path else None
+    for node in (*beside, *([Path(known)] if known else [])):
         if await node_version(node) >= numbers(package.node):
             return node.resolve()
     return None

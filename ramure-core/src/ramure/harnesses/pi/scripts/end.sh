@@ -7,7 +7,8 @@ patience=$2
 
 marked() {
   if [ -r /proc/self/environ ]; then
-    grep -lsazFx -e "$mark" /proc/[0-9]*/environ | cut -d/ -f3
+    # Not -a, which busybox does not know.
+    LC_ALL=C grep -lszFx -e "$mark" /proc/[0-9]*/environ | cut -d/ -f3
   else
     ps -axwwE -o pid= -o command= | awk -v mark=" $mark " 'index($0 " ", mark) && !/awk/ {print $1}'
   fi

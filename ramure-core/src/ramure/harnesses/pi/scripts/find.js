@@ -20,4 +20,7 @@ while (packageOf(folder).name !== name) {
 const { version, bin, engines } = packageOf(folder);
 const cli = join(folder, bin.pi);
 const needs = engines?.node ?? "";
-console.log(JSON.stringify({ node: process.execPath, has: process.version, needs, cli, version, tmux }));
+const named = Boolean(process.env.RAMURE_PI);
+console.log(
+	JSON.stringify({ node: process.execPath, has: process.version, needs, cli, version, tmux, named }),
+);

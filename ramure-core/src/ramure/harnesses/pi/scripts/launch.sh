@@ -15,6 +15,12 @@ work=$WORK
 # bridge puts the variable back before pi does anything else.
 export RAMURE_TMPDIR="${TMPDIR-}" TMPDIR="$CACHE"
 mkdir -p "$TMPDIR"
+# A tmux that was brought here has a locale of its own.
+if [ -n "${RAMURE_LOCPATH+brought}" ]; then
+  LOCPATH=$RAMURE_LOCPATH
+  [ -n "$LOCPATH" ] || unset LOCPATH
+  unset RAMURE_LOCPATH
+fi
 unset TMUX TMUX_PANE KEEP LEASE WORK CACHE
 if cd "$work"; then
   "$@" 9>&-
