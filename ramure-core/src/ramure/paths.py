@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 MAX_SOCKET_PATH = 100
@@ -85,3 +86,20 @@ def socket_path(wanted: Path) -> Path:
         return wanted
     digest = hashlib.blake2s(os.fsencode(wanted), digest_size=8).hexdigest()
     return short_folder() / f"{digest}.sock"
+
+
+def linked_socket_path(wanted: Path) -> Path:
+    """As ``socket_path``; ``wanted`` is made the link, so that ``remove_sockets`` finds both."""
+    actual = socket_path(wanted)
+    if actual != wanted:
+        wanted.unlink(missing_ok=True)
+        wanted.symlink_to(actual)
+    return actual
+
+
+def remove_sockets(paths: Iterable[Path]) -> None:
+    """Remove sockets, and those that links lead to. Whoever is not there is left out."""
+    for path in paths:
+        if path.is_symlink() and (actual := path.readlink()).is_socket():
+            actual.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import uuid
@@ -40,12 +42,15 @@ class Program:
         self.home = folder / "h"
         self.temporary = folder / "t"
         self.temporary.mkdir(exist_ok=True)
+        # Where sockets are whose own place has too long a path.
+        self.short = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
         path = folder / "program.py"
         path.write_text(PROLOGUE + textwrap.dedent(source))
         self.environment = {
             **os.environ,
             "RAMURE_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
+            "XDG_RUNTIME_DIR": str(self.short),
             MARK: self.mark,
         }
         self.process = subprocess.Popen(
@@ -90,13 +95,14 @@ class Program:
         """What is left in its folders; logs may stay."""
         runtimes = self.home / "runtimes"
         left = [str(p) for p in runtimes.rglob("*")] if runtimes.exists() else []
+        left += [str(p) for p in self.short.glob("ramure/*")]
         return left + [str(p) for p in self.temporary.iterdir()]
 
     def listening(self) -> list[str]:
         """The unix sockets in its folders that somebody listens at."""
         lines = Path("/proc/net/unix").read_text().splitlines()
         paths = [line.split(maxsplit=7)[7] for line in lines[1:] if len(line.split()) > 7]
-        folders = (str(self.home), str(self.temporary))
+        folders = (str(self.home), str(self.temporary), str(self.short))
         return [path for path in paths if path.startswith(folders)]
 
     def wait_clean(self, patience: float) -> None:
@@ -148,3 +154,4 @@ def start(tmp_path):
                 if program.process.returncode is None or pid != program.process.pid:
                     os.kill(pid, 9)
         program.process.communicate(timeout=HANGS)
+        shutil.rmtree(program.short)

@@ -256,6 +256,13 @@ def _keeper_of(program):
     return keeper
 
 
+def _run_another(program):
+    source = "import asyncio, ramure\n@ramure.agent_process\nasync def main():\n"
+    source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
+    environment = {k: v for k, v in program.environment.items() if k != "RAMURE_ENDING"}
+    subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("by", ["gc", "next run"])
 def test_kill_9_of_the_program_and_its_keeper(start, by):
     program = start(AT_WORK.format(then="await wait()"))
@@ -267,10 +274,7 @@ def test_kill_9_of_the_program_and_its_keeper(start, by):
     if by == "gc":
         assert program.command("gc").returncode == 0
     else:
-        source = "import asyncio, ramure\n@ramure.agent_process\nasync def main():\n"
-        source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
-        environment = {k: v for k, v in program.environment.items() if k != "RAMURE_ENDING"}
-        subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=60)
+        _run_another(program)
     program.wait_clean(KILLED)
 
 
@@ -385,24 +389,46 @@ def test_a_forked_child_is_not_the_program(start):
     program.end()
 
 
+WITH_PI = """
+@agent_process
+async def main():
+    box = await machine()
+    workers = await asyncio.gather(*(agent(name, machine=box) for name in "ab"))
+    for worker in workers:
+        say(worker.pid)
+    say("up")
+    await wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize("by", ["gc", "next run"])
+def test_kill_9_of_everything_leaves_nothing_that_is_not_found(start, pi, by):
+    """Sockets in the short folder, too, which only tmux knew of."""
+    program = start(WITH_PI)
+    program.hear("up")
+    os.kill(_keeper_of(program), signal.SIGKILL)
+    program.signal(signal.SIGKILL)
+    while left := program.processes():
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    program.end()
+    assert any("tmux" in path or "/ramure/" in path for path in program.files())
+    if by == "gc":
+        assert program.command("gc").returncode == 0
+    else:
+        _run_another(program)
+    program.wait_clean(KILLED)
+
+
 @pytest.mark.pi
 @pytest.mark.parametrize("hangs", [False, True], ids=["works", "hangs"])
 def test_kill_9_of_the_program_and_its_keeper_leaves_no_pi(start, pi, hangs):
     """Before any other run, or ``gc``: within the lease and some seconds nothing runs there."""
-    program = start(
-        """
-        @agent_process
-        async def main():
-            box = await machine()
-            workers = await asyncio.gather(*(agent(name, machine=box) for name in "ab"))
-            for worker in workers:
-                say(worker.pid)
-            say("up")
-            await wait()
-
-        asyncio.run(main())
-        """
-    )
+    program = start(WITH_PI)
     pids = program.hear("up")
     if hangs:
         for pid in pids:

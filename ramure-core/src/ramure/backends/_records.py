@@ -122,6 +122,7 @@ def remove(ref: MachineRef) -> None:
 
     folder = _folder(ref)
     killed = kill_tree(str(ref.data["mark"]))
+    paths.remove_sockets(folder.glob("*.sock"))
     remove_tree(folder)
     if not killed:
         folder.mkdir(mode=0o700)

@@ -72,15 +72,11 @@ def gc(
     from ramure.plugins import Plugins
     from ramure.run import sweep
 
-    removed: dict[str, list[str]] = {}
-    for folder in sweep.dead_runs():
-        machines: list[str] = []
-        if not dry_run:
-            try:
-                machines = anyio.run(sweep.sweep, folder, Plugins.load())
-            except (sweep.StillAlive, FileNotFoundError):
-                continue
-        removed[folder.name] = machines
+    dead = sweep.dead_runs()
+    if dry_run:
+        removed: dict[str, list[str]] = {folder.name: [] for folder in dead}
+    else:
+        removed = anyio.run(sweep.sweep_all, dead, Plugins.load())
     for run in runs.known():
         # A socket whose run's folder is gone; where the folder is there, its lock has decided.
         if not run.alive and not run.folder.exists():

@@ -37,9 +37,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove the socket of a run that is dead."""
-        if self.socket.is_symlink():
-            self.socket.readlink().unlink(missing_ok=True)
-        self.socket.unlink(missing_ok=True)
+        paths.remove_sockets([self.socket])
 
     @cached_property
     def alive(self) -> bool:

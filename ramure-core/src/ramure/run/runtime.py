@@ -13,7 +13,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -175,7 +175,7 @@ class Runtime:
 
     async def _listen(self) -> Target:
         with used_home():
-            agents = paths.socket_path(self.folder / "agents.sock")
+            agents = paths.linked_socket_path(self.folder / "agents.sock")
             await self.listener.open_unix(agents)
         if self._listener_options is None:
             return Target(str(agents))
@@ -198,9 +198,7 @@ class Runtime:
         """Remove in the background what runs left whose keepers died with them."""
         try:
             folders = await anyio.to_thread.run_sync(sweep.dead_runs)
-            for folder in folders:
-                with suppress(sweep.StillAlive):
-                    await sweep.sweep(folder, self.plugins)
+            await sweep.sweep_all(folders, self.plugins)
         except Exception as error:  # noqa: BLE001 what others left must not end this run
             self.journal.record("sweep_failed", {"error": repr(error)})
 

@@ -13,18 +13,17 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
 
 from ramure import paths
 from ramure.errors import RamureError
-from ramure.placement import read_host
-from ramure.plugins import Plugins, resolve
+from ramure.plugins import Plugins
 from ramure.run import forks, ledger, short_folder
-from ramure.values import MachineRef
+from ramure.run.removals import Removals
 
 log = logging.getLogger("ramure")
 
@@ -91,6 +90,26 @@ def dead_runs() -> list[Path]:
     return sorted(f for f in folders if not is_alive(f))
 
 
+async def sweep_all(folders: Iterable[Path], plugins: Plugins) -> dict[str, list[str]]:
+    """Sweep dead runs side by side; give the machines that were removed, by run.
+
+    Runs that live after all, or that somebody else has swept meanwhile, are left out.
+    """
+    removals, swept = Removals(plugins), dict[str, list[str]]()
+
+    async def one(folder: Path) -> None:
+        try:
+            with suppress(StillAlive, FileNotFoundError):
+                swept[folder.name] = await _sweep(folder, removals)
+        except Exception as error:  # noqa: BLE001 one that cannot be swept keeps no other
+            log.warning("cannot clean up after the run %s now: %r", folder.name, error)
+
+    async with anyio.create_task_group() as tasks:
+        for folder in folders:
+            tasks.start_soon(one, folder)
+    return swept
+
+
 async def sweep(folder: Path, plugins: Plugins) -> list[str]:
     """Remove all that a dead run left; give the names of the machines that were removed.
 
@@ -98,13 +117,18 @@ async def sweep(folder: Path, plugins: Plugins) -> list[str]:
 
     Raises:
         StillAlive: the run lives.
+        FileNotFoundError: there is no such run.
     """
+    return await _sweep(folder, Removals(plugins))
+
+
+async def _sweep(folder: Path, removals: Removals) -> list[str]:
     with lock(folder):
         host = ledger.read(folder).run.get("host", "")
         if host and host != socket.gethostname():
             # A lock may not reach across a shared home; that host's own runs clean up there.
             raise StillAlive(f"the run {folder.name} is one of the host {host}")
-        removed, complete = await remove_machines(folder, plugins)
+        removed, complete = await removals.of(folder)
         if complete:
             remove_files(folder)
         return removed
@@ -115,40 +139,13 @@ async def remove_machines(folder: Path, plugins: Plugins) -> tuple[list[str], bo
 
     Gives the names of what was removed, and whether nothing is left.
     """
-    removed: list[str] = []
-    complete = True
-    for entry in ledger.read(folder).entries.values():
-        try:
-            removed += await _remove(folder.name, entry, plugins)
-        except Exception:  # one machine out of reach keeps no other
-            log.warning("cannot remove %s now", entry.name, exc_info=True)
-            complete = False
-    return removed, complete
-
-
-async def _remove(run: str, entry: ledger.Entry, plugins: Plugins) -> list[str]:
-    backend = resolve(plugins.backend(entry.backend).load)()
-    try:
-        found: dict[str, MachineRef] = {entry.name: entry.ref} if entry.ref else {}
-        labels = {"ramure.run": run}
-        for ref in await backend.find(labels, host=read_host(entry.host)):
-            found[ref.name] = ref
-        for ref in found.values():
-            await backend.destroy(ref)
-        return list(found)
-    finally:
-        await backend.aclose()
+    return await Removals(plugins).of(folder)
 
 
 def remove_files(folder: Path) -> None:
     """Remove a run's folder and sockets. Its logs stay."""
-    control = folder.parent / f"{folder.name}.sock"
-    for path in (control, folder / "agents.sock"):
-        short = paths.socket_path(path)
-        short.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        if short != path:
-            short_folder.leave()
+    paths.remove_sockets([folder.with_name(f"{folder.name}.sock"), *folder.glob("*.sock")])
+    short_folder.leave()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -66,7 +66,7 @@ class TmuxServer:
         wanted = f"{machine.state_dir}/tmux.sock"
         self._folder = ""
         if machine.here:
-            wanted = str(paths.socket_path(Path(wanted)))
+            wanted = str(paths.linked_socket_path(Path(wanted)))
         elif len(wanted.encode()) > paths.MAX_SOCKET_PATH:
             digest = hashlib.blake2s(wanted.encode(), digest_size=8).hexdigest()
             self._folder = f"/tmp/ramure-{digest}"  # noqa: S108 made anew, for its owner only
