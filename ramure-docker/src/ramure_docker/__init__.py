@@ -1,1 +1,5 @@
 """Docker containers for ramure."""
+
+from ramure_docker.image import DockerImage
+
+__all__ = ["DockerImage"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from ramure.errors import MachineError
 from ramure.machine import Machine
@@ -32,15 +32,14 @@ class RelayTransport(Transport):
     async def open(self, machine: Machine, target: Target) -> Route:
         """Listen on the machine, at a unix socket that only its user can reach.
 
+        A machine that has no relay yet gets one, on its own Node.js.
+
         Raises:
-            MachineError: there is no relay on the machine, or it cannot listen.
+            MachineError: there can be no relay on the machine, or it cannot listen.
             LinkBroken, MachineGone: it is out of reach for good.
         """
-        relay = machine.relay if isinstance(machine, RelayedMachine) else None
-        if relay is None:
-            raise MachineError(
-                "there is no relay on it, which would lead from it to the run (it needs Node.js 18 "
-                "or newer there); use another transport",
-                machine=machine.name,
-            )
+        if not isinstance(machine, RelayedMachine):
+            raise MachineError("there can be no relay on it", machine=machine.name)
+        await machine.start_relay()  # unless it is there
+        relay = cast("Relay", machine.relay)
         return RelayRoute(relay, await relay.open_door(target.socket))

@@ -1,0 +1,91 @@
+"""What the engine and its SDK raise, as ramure's errors: what happened, and what to do."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from ramure.errors import LinkBroken, MachineError, MachineGone, MachineStartFailed
+
+
+class EngineUnavailable(LinkBroken):
+    """The engine cannot be reached, or does not let us in."""
+
+
+class ImageNotFound(MachineStartFailed):
+    """There is no such image, or it may not be pulled."""
+
+
+class NoSpace(MachineStartFailed):
+    """The engine's disk is full."""
+
+
+class NameTaken(MachineStartFailed):
+    """There is a container of this name already."""
+
+
+def translate(error: Exception, machine: str = "", *, engine: str = "") -> MachineError:
+    """The error of ours that says what an error of the SDK's means."""
+    from docker.errors import APIError
+
+    if isinstance(error, MachineError):
+        return error
+    if isinstance(error, APIError):
+        return answered(int(error.status_code or 0), str(error.explanation or error), machine)
+    return unreachable(error, machine, engine=engine)
+
+
+def answered(status: int, words: str, machine: str) -> MachineError:
+    """What an answer of the engine means that is no success."""
+    low = words.lower()
+    if "no space left on device" in low:
+        cure = "make room, for example with `docker system prune`"
+        return NoSpace(f"the engine's disk is full: {words} ({cure})", machine=machine)
+    if status == 409 and "is already in use by container" in low:
+        return NameTaken("there is a container of this name already", machine=machine)
+    if status == 404 and "no such container" in low:
+        return MachineGone("the container has been removed", machine=machine)
+    if status == 409 and "is paused" in low:
+        return MachineGone(paused(machine), machine=machine)
+    if status == 409 and "is not running" in low:
+        return MachineGone("the container does not run any more", machine=machine)
+    return MachineError(f"the engine says: {words.strip()}", machine=machine)
+
+
+def paused(machine: str) -> str:
+    """What is said of a container that somebody has paused."""
+    return f"the container has been paused by hand (`docker unpause {machine}` lets it go on)"
+
+
+def unreachable(error: BaseException, machine: str, *, engine: str) -> EngineUnavailable:
+    """The error where no answer came at all."""
+    where = f"the Docker engine at {engine}" if engine else "the Docker engine"
+    number = next((e.errno for e in _chain(error) if isinstance(e, OSError) and e.errno), None)
+    if number in {errno.EACCES, errno.EPERM}:
+        what = (
+            f"{where} does not let this user in (add the user to the group `docker` and log in"
+            " again, or use a rootless engine)"
+        )
+    elif number in {errno.ENOENT, errno.ECONNREFUSED}:
+        what = f"{where} does not run (start it, or set DOCKER_HOST to where one runs)"
+    else:
+        what = f"{where} does not answer: {_words(error)}"
+    return EngineUnavailable(what, machine=machine)
+
+
+def _words(error: BaseException) -> str:
+    last = [str(e) for e in _chain(error) if str(e)]
+    return last[-1] if last else repr(error)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that it came from; the SDK and urllib3 wrap them in arguments, too."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop(0)
+        if id(found) in seen:
+            continue
+        seen.add(id(found))
+        yield found
+        waiting += [e for e in (found.__cause__, found.__context__) if e is not None]
+        waiting += [e for e in found.args if isinstance(e, BaseException)]

@@ -1,0 +1,40 @@
+# Says one line, "ramure PID" or "ramure ERRNO what", and becomes the command. $1 its folder, $2 $3 the
+# rows and columns of its terminal or nothing, then its words.
+fail() {
+  echo "ramure $*"
+  exit 0
+}
+if ! cd "$1" 2>/dev/null; then
+  [ -d "$1" ] && fail EACCES "$1"
+  [ -e "$1" ] && fail ENOTDIR "$1"
+  fail ENOENT "$1"
+fi
+unset OLDPWD
+[ -z "$2" ] || stty rows "$2" cols "$3" 2>/dev/null
+shift 3
+program= there=
+case $1 in
+*/*)
+  [ -e "$1" ] && there=1
+  [ -f "$1" ] && [ -x "$1" ] && program=1
+  ;;
+*)
+  old=$IFS
+  IFS=:
+  set -f
+  for folder in $PATH; do
+    [ -f "${folder:-.}/$1" ] || continue
+    there=1
+    [ -x "${folder:-.}/$1" ] && program=1 && break
+  done
+  set +f
+  IFS=$old
+  ;;
+esac
+if [ -z "$program" ]; then
+  [ -n "$there" ] && fail EACCES "$1"
+  fail ENOENT "$1"
+fi
+echo "ramure $$"
+unset program there folder old
+exec "$@"

@@ -1,0 +1,216 @@
+"""The streams of a command: the engine's one connection, taken apart and put together.
+
+Nobody reads ahead in a task of its own: whoever wants to receive reads for all, and keeps for the
+others what is theirs, up to a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import ByteReceiveStream, ByteSendStream
+from anyio.streams.buffered import BufferedByteStream
+
+from ramure_docker.engine import BROKEN
+
+HEADER = 8
+"""Bytes before each piece: the lane (0 and 1: standard output, 2: errors), 0, 0, 0, its size."""
+
+CHUNK = 262_144
+KEPT = 1_048_576
+"""Bytes of a lane that are kept for its reader while another one reads."""
+
+
+class Streams:
+    """One command's connection.
+
+    Attributes:
+        stdin, stdout, stderr: its lanes.
+        lost: why the connection ended before its time; None where it has not.
+    """
+
+    def __init__(self, connection: BufferedByteStream, *, raw: bool) -> None:
+        """``raw``: a terminal's output comes as it is, in no pieces."""
+        self._connection = connection
+        self._raw = raw
+        self._reading = anyio.Lock()
+        self._room = anyio.Event()
+        self._kept: float = KEPT
+        self._receiving = anyio.CancelScope()
+        self._lane: Lane | None = None
+        self._head = b""
+        self._left = 0
+        self._over = False
+        self.lost: BaseException | None = None
+        self.stdin = Input(self, connection)
+        self.stdout, self.stderr = Lane(self), Lane(self)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come."""
+        return self._over
+
+    async def finished(self) -> None:
+        """Read until the end. What nobody takes holds it up, beyond the bound."""
+        while not self._over:
+            await self.read_for(None)
+
+    async def read_for(self, lane: Lane | None) -> None:
+        """Receive once, for ``lane``, unless it has got something meanwhile."""
+        async with self._reading:
+            if self._over or (lane is not None and lane.held):
+                return
+            while not self._over and any(
+                other.held > self._kept for other in (self.stdout, self.stderr) if other is not lane
+            ):
+                self._room = anyio.Event()
+                await self._room.wait()
+            if not self._over:
+                await self._receive()
+
+    async def _receive(self) -> None:
+        data = b""
+        try:
+            with anyio.CancelScope() as self._receiving:
+                data = await self._connection.receive(CHUNK)
+        except EndOfStream:
+            self._over = True
+        except (BrokenResourceError, ClosedResourceError, OSError) as error:
+            self.break_off(error)
+        else:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._raw:
+            self.stdout.put(data)
+            return
+        view = memoryview(data)
+        while view:
+            if self._left:
+                piece, view = view[: self._left], view[self._left :]
+                self._left -= len(piece)
+                if self._lane is not None:
+                    self._lane.put(bytes(piece))
+                continue
+            wanted = HEADER - len(self._head)
+            self._head, view = self._head + bytes(view[:wanted]), view[wanted:]
+            if len(self._head) == HEADER:
+                self._lane = self.stderr if self._head[0] == 2 else self.stdout
+                self._left = int.from_bytes(self._head[4:], "big")
+                self._head = b""
+
+    def keep_all(self) -> None:
+        """The command has been killed: what is left of its output must not wait for a reader."""
+        self._kept = math.inf
+        self._room.set()
+
+    def made_room(self) -> None:
+        """A reader has taken something."""
+        self._room.set()
+
+    def break_off(self, error: BaseException) -> None:
+        """All is over for this reason; whoever waits learns it at once."""
+        if not self._over:
+            self._over, self.lost = True, error
+            self._room.set()
+            self._receiving.cancel()
+
+    async def aclose(self) -> None:
+        """Let go of the connection."""
+        self.break_off(ClosedResourceError())
+        await anyio.aclose_forcefully(self._connection)
+
+
+class Lane(ByteReceiveStream):
+    """An output of a command."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._pieces: deque[bytes] = deque()
+        self._closed = False
+        self.held = 0
+
+    def put(self, data: bytes) -> None:
+        """Keep it for the reader; nobody wants it any more where the lane is closed."""
+        if data and not self._closed:
+            self._pieces.append(data)
+            self.held += len(data)
+
+    def push_back(self, data: bytes) -> None:
+        """Keep it for the reader, before all else."""
+        if data:
+            self._pieces.appendleft(data)
+            self.held += len(data)
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See ``ByteReceiveStream``."""
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._closed:
+                raise ClosedResourceError
+            if self._pieces:
+                return self._next(max_bytes)
+            if self._streams.over:
+                if self._streams.lost is not None:
+                    raise BrokenResourceError from self._streams.lost
+                raise EndOfStream
+            await self._streams.read_for(self)
+
+    def _next(self, max_bytes: int) -> bytes:
+        data = self._pieces.popleft()
+        if len(data) > max_bytes:
+            self._pieces.appendleft(data[max_bytes:])
+            data = data[:max_bytes]
+        self.held -= len(data)
+        self._streams.made_room()
+        return data
+
+    async def aclose(self) -> None:
+        """Stop listening: what still comes is thrown away."""
+        self._closed = True
+        self._pieces.clear()
+        self.held = 0
+        self._streams.made_room()
+
+
+class Input(ByteSendStream):
+    """A command's standard input."""
+
+    def __init__(self, streams: Streams, connection: BufferedByteStream) -> None:
+        self._streams, self._connection = streams, connection
+        self._closed = False
+
+    async def send(self, item: bytes) -> None:
+        """See ``ByteSendStream``."""
+        if self._closed:
+            raise ClosedResourceError
+        if self._streams.over:
+            raise BrokenResourceError
+        try:
+            await self._connection.send(item)
+        except OSError as error:
+            raise BrokenResourceError from error
+
+    async def aclose(self) -> None:
+        """The command reads its end."""
+        if not self._closed:
+            self._closed = True
+            try:
+                await self._connection.send_eof()
+            except BROKEN:
+                return
+
+
+class Ended(ByteReceiveStream):
+    """The errors of a command in a terminal: none of their own."""
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See ``ByteReceiveStream``."""
+        await anyio.lowlevel.checkpoint()
+        raise EndOfStream
+
+    async def aclose(self) -> None:
+        """See ``ByteReceiveStream``."""

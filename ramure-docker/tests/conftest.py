@@ -1,0 +1,88 @@
+"""A real engine for all tests, and machines on it."""
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import docker_engine
+from ramure.values import Host
+from ramure_docker.backend import DockerBackend
+from ramure_docker.image import DockerImage
+
+_numbers = itertools.count()
+HERE = Host("docker")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def home(monkeypatch):
+    """A home of the test's own, with a short path (unix sockets)."""
+    with tempfile.TemporaryDirectory(prefix="h-") as folder:
+        monkeypatch.setenv("RAMURE_HOME", folder)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """The engine that all workers of this test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    try:
+        with docker_engine.shared(Path(folder) / "docker") as engine:
+            yield engine
+    except docker_engine.Missing as error:
+        instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        instead(str(error))
+
+
+@pytest.fixture
+def docker_host(engine, monkeypatch):
+    """The engine is the one that ``host="docker"`` means."""
+    monkeypatch.setenv("DOCKER_HOST", engine.url)
+    return engine.url
+
+
+@pytest.fixture
+def api(engine):
+    """The SDK's own client, to look with, and to do harm."""
+    import docker
+
+    client = docker.APIClient(base_url=engine.url, version="auto")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+async def backend(docker_host):
+    backend = DockerBackend()
+    yield backend
+    await backend.aclose()
+
+
+@pytest.fixture
+async def make(backend, api):
+    """Make machines; all of them are gone after the test."""
+    made = []
+    run = f"{os.getpid()}-{next(_numbers)}"
+
+    async def make(image=None, *, host=HERE, **options):
+        options.setdefault("name", f"ramure-test-{run}-{len(made)}")
+        options.setdefault("labels", {"ramure.run": run})
+        image = image or DockerImage("ramure-test/shell")
+        machine = await backend.provision(image, host, **options)
+        made.append(machine)
+        return machine
+
+    make.run = run
+    yield make
+    for machine in made:
+        await machine.destroy()
+    assert api.containers(all=True, filters={"label": f"ramure.run={run}"}) == []

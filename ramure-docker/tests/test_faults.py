@@ -1,0 +1,109 @@
+"""What can go wrong: said clearly, with a type, and within seconds."""
+
+import anyio
+import pytest
+
+from ramure.errors import MachineGone, MachineStartFailed
+from ramure.values import Host
+from ramure_docker import DockerImage
+from ramure_docker.checks import engine as check_engine
+from ramure_docker.errors import ImageNotFound, NameTaken
+
+HANGS = 30
+
+
+async def test_no_engine(backend, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    with pytest.raises(MachineStartFailed, match=r"none.sock does not run .*DOCKER_HOST"):
+        await backend.provision(DockerImage(), Host("docker"), name="n", labels={})
+    [problem] = await check_engine()
+    assert "does not run" in problem.what
+    assert "DOCKER_HOST" in problem.cure
+
+
+async def test_an_engine_that_does_not_let_us_in(backend, monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/locked.sock")
+
+    async def denied(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(anyio, "connect_unix", denied)  # root is let in everywhere
+    with pytest.raises(MachineStartFailed, match="group `docker`"):
+        await backend.provision(DockerImage(), Host("docker"), name="n", labels={})
+
+
+async def test_the_doctor_is_content(docker_host):
+    assert await check_engine() == []
+
+
+async def test_no_such_image(make):
+    with pytest.raises(ImageNotFound, match=r"never"):
+        await make(DockerImage("ramure-test/none", pull="never"))
+    with pytest.raises(ImageNotFound, match=r"ramure-test/none"):
+        await make(DockerImage("ramure-test/none"))
+
+
+async def test_a_name_that_is_taken(make):
+    first = await make(name="ramure-test-taken")
+    with pytest.raises(NameTaken, match="ramure-test-taken"):
+        await make(name="ramure-test-taken")
+    assert (await first.exec("echo here")).stdout == "here\n"
+
+
+async def test_options_that_the_engine_refuses(make):
+    with pytest.raises(MachineStartFailed, match="no-such-network"):
+        await make(DockerImage("ramure-test/shell", network="no-such-network"))
+    with pytest.raises(MachineStartFailed, match="user"):
+        await make(DockerImage("ramure-test/shell", user="nobody-known"))
+
+
+async def waiting(machine, harm):
+    """What a command that waits gets, and the next one, once ``harm`` is done."""
+    errors = []
+
+    async def wait():
+        with pytest.raises(MachineGone) as caught:
+            await machine.exec("echo >up; exec sleep 1000", cwd="/tmp")
+        errors.append(caught.value)
+
+    with anyio.fail_after(HANGS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            while not (await machine.exec("test -e /tmp/up")).ok:
+                await anyio.sleep(0.05)
+            await anyio.to_thread.run_sync(harm)
+        with pytest.raises(MachineGone):
+            await machine.exec("true")
+    return str(errors[0])
+
+
+@pytest.fixture(params=["plain", "relayed"])
+async def machine(make, request):
+    if request.param == "plain":
+        return await make(DockerImage("ramure-test/shell", memory="64m"))
+    machine = await make(DockerImage("ramure-test/node", memory="300m"))
+    await machine.start_relay()
+    return machine
+
+
+async def test_removed_by_hand(machine, api):
+    said = await waiting(machine, lambda: api.remove_container(machine.name, force=True))
+    assert machine.name in said
+
+
+async def test_stopped_by_hand(machine, api):
+    await waiting(machine, lambda: api.stop(machine.name, timeout=1))
+
+
+async def test_paused_by_hand(machine, api):
+    said = await waiting(machine, lambda: api.pause(machine.name))
+    assert f"docker unpause {machine.name}" in said
+
+
+async def test_out_of_memory(make, api):
+    """What takes too much is killed by the kernel; the machine lives."""
+    machine = await make(DockerImage("ramure-test/shell", memory="64m"))
+    result = await machine.exec("x=$(head -c 200m /dev/zero | tr '\\0' x)")
+    assert result.exit_code == -9
+    assert (await machine.exec("echo here")).stdout == "here\n"
+    assert machine.container.ran_out_of_memory

@@ -1,0 +1,174 @@
+"""The quick start, with the real pi in a real tmux in a container, whatever its network is."""
+
+import json
+import os
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+import pytest
+
+from docker_engine import GATEWAY
+from ramure import agent, agent_process, done, fail, machine, wait
+from ramure.testing import ScriptedModel, ToolCall
+from ramure_docker import DockerImage
+
+pytestmark = pytest.mark.pi
+
+HANGS = 150
+
+# A port that leads to a socket: $1 the socket, $2 the address.
+FORWARD = """
+const net = require("net");
+const server = net.createServer((from) => {
+  const to = net.connect(process.argv[1]);
+  from.pipe(to).pipe(from);
+  for (const end of [from, to]) end.on("error", () => { from.destroy(); to.destroy(); });
+}).listen(0, process.argv[2], () => console.log(server.address().port));
+"""
+
+
+@pytest.fixture
+def pi():
+    """The folder of npm packages with a pi, and its Node.js."""
+    where = os.environ.get("RAMURE_TEST_PI_22")
+    if not where:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
+    return Path(where).parents[1]
+
+
+@pytest.fixture
+def image(pi, tmp_path):
+    """An image with tmux; pi and its settings are mounted."""
+    (tmp_path / "settings").mkdir()
+    [node] = pi.glob("node-linux-*/bin")
+    return {
+        "reference": "ramure-test/node",
+        "workdir": "/work",
+        "volumes": {str(pi): "/pi/node_modules:ro", str(tmp_path / "settings"): "/settings"},
+        "env": {
+            "RAMURE_PI": "/pi/node_modules/@earendil-works/pi-coding-agent",
+            "PATH": f"/pi/node_modules/{node.parent.name}/bin:/usr/bin:/bin",
+            "PI_CODING_AGENT_DIR": "/settings",
+        },
+    }
+
+
+def lead_to(model, url, settings):
+    """pi finds the model at ``url``."""
+    model.pi_folder(settings)
+    models = settings / "models.json"
+    models.write_text(models.read_text().replace(model.url, url))
+
+
+@pytest.fixture
+async def way(tmp_path):
+    """Make a socket whose every connection leads to the model."""
+    path = str(tmp_path / "model.sock")
+
+    @asynccontextmanager
+    async def leading_to(model):
+        port = int(model.url.rpartition(":")[2])
+
+        async def serve(one):
+            other = await anyio.connect_tcp("127.0.0.1", port)
+            async with one, other, anyio.create_task_group() as tasks:
+                tasks.start_soon(pour, one, other)
+                tasks.start_soon(pour, other, one)
+
+        listener = await anyio.create_unix_listener(path)
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, serve)
+            yield path
+            tasks.cancel_scope.cancel()
+
+    return leading_to
+
+
+async def pour(source, target):
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        async for data in source:
+            await target.send(data)
+        await target.send_eof()
+
+
+@asynccontextmanager
+async def port_on_the_bridge(engine, path):
+    """A port that containers reach, in the engine's network namespace; gives its number."""
+    command = ["nsenter", f"--net=/proc/{engine.pid}/ns/net", "node", "-e", FORWARD]
+    async with await anyio.open_process([*command, path, GATEWAY]) as process:
+        yield int(await process.stdout.receive())
+        process.kill()
+
+
+def quick_start(image, ready=None):
+    """The program of the README, at work in a container."""
+
+    @agent_process(image=DockerImage(**image), timeout=HANGS)
+    async def run_task(spec: str) -> str:
+        box = await machine()
+        if ready is not None:
+            await ready(box)
+        worker = await agent("worker", machine=box)
+
+        @worker.on("finish")
+        async def on_finish(summary: str) -> str:
+            """Call with your result when the task is done."""
+            done(summary)
+            return "Recorded."
+
+        @worker.on("give_up")
+        async def on_give_up(reason: str) -> str:
+            """Call if you cannot complete the task."""
+            fail(f"gave_up: {reason}")
+            return "Recorded."
+
+        await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
+        return await wait()
+
+    return run_task
+
+
+SCRIPT = [
+    ToolCall("bash", command="echo $((6 * 7)) $(pwd)"),
+    lambda request: ToolCall("finish", summary=request.results[0].text.strip()),
+    "Goodbye.",
+]
+
+
+async def test_on_a_bridge(engine, docker_host, api, home, image, way, tmp_path):
+    async with (
+        ScriptedModel(SCRIPT) as model,
+        way(model) as path,
+        port_on_the_bridge(engine, path) as port,
+    ):
+        lead_to(model, f"http://{GATEWAY}:{port}", tmp_path / "settings")
+        assert await quick_start(image)("Sum it.") == "42 /work"
+    nothing_is_left(api, home)
+
+
+async def test_without_a_network(docker_host, api, home, image, way, tmp_path):
+    """Only for the model there is a port, within the container; a relay's socket leads there."""
+    image["network"] = "none"
+    async with ScriptedModel(SCRIPT) as model, way(model) as path:
+
+        async def ready(machine):
+            await machine.start_relay()
+            door = await machine.relay.open_door(path)
+            forward = ["node", "-e", FORWARD, door.path, "127.0.0.1"]
+            process = await machine.open_process(forward)
+            port = int(await process.stdout.receive())
+            lead_to(model, f"http://127.0.0.1:{port}", tmp_path / "settings")
+
+        assert await quick_start(image, ready)("Sum it.") == "42 /work"
+    nothing_is_left(api, home)
+
+
+def nothing_is_left(api, home):
+    assert not list((home / "runtimes").iterdir())
+    [logs] = (home / "logs").iterdir()
+    started = [json.loads(line) for line in (logs / "_runtime.jsonl").read_text().splitlines()]
+    run = logs.name
+    assert started
+    assert api.containers(all=True, filters={"label": f"ramure.run={run}"}) == []

@@ -1,0 +1,182 @@
+"""A Docker engine of the tests' own: shared by all that run at a time, ended after the last.
+
+With its own folders, socket and network namespace: an engine that the computer may have is never
+touched, and no bridge and no firewall rule stays behind. It needs root and ``dockerd``
+(``scripts/system-packages`` installs it).
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import docker
+
+import docker_images
+
+PATIENCE = 60
+PROGRAMS = ("dockerd", "containerd", "runc", "iptables", "unshare", "nsenter")
+GATEWAY = "172.30.77.1"
+"""What containers on the bridge call the computer; in the engine's own namespace."""
+
+IMAGES = {
+    "ramure-test/shell": {},
+    "ramure-test/node": {"programs": [*docker_images.BASIC, "node", "tmux"], "python": True},
+}
+
+
+class Missing(Exception):
+    """There can be no engine here; the message says why and what to do."""
+
+
+def require():
+    """Raise ``Missing`` where no engine can be started."""
+    if os.getuid() != 0:
+        raise Missing("starting a Docker engine needs root")
+    if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
+        raise Missing(f"{', '.join(missing)} not installed: run scripts/system-packages as root")
+
+
+@contextmanager
+def shared(folder):
+    """The socket's URL of the engine that everybody who names this folder shares."""
+    require()
+    folder.mkdir(parents=True, exist_ok=True)
+    users = folder / "users"
+    users.mkdir(exist_ok=True)
+    mine = users / str(os.getpid())
+    with _locked(folder):
+        mine.touch()
+        if not (folder / "engine.json").exists():
+            engine = Engine.start()
+            engine.add_images()
+            (folder / "engine.json").write_text(json.dumps(vars(engine)))
+        engine = Engine(**json.loads((folder / "engine.json").read_text()))
+    try:
+        yield engine
+    finally:
+        with _locked(folder):
+            mine.unlink()
+            if not [pid for pid in users.iterdir() if _lives(int(pid.name))]:
+                (folder / "engine.json").unlink(missing_ok=True)
+                engine.end()
+
+
+@contextmanager
+def _locked(folder):
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _lives(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+class Engine:
+    """A running engine."""
+
+    def __init__(self, folder, pid):
+        self.folder, self.pid = folder, pid
+
+    @property
+    def socket(self):
+        return f"{self.folder}/docker.sock"
+
+    @property
+    def url(self):
+        return f"unix://{self.socket}"
+
+    @classmethod
+    def start(cls, *options):
+        """Start one, in a folder with a short path (unix sockets)."""
+        engine = cls(tempfile.mkdtemp(prefix="docker-"), 0)
+        engine.launch(*options)
+        return engine
+
+    def launch(self, *options):
+        """Start its daemon; also after it was killed."""
+        command = [
+            *("unshare", "--net", "--", "dockerd"),
+            *("--data-root", f"{self.folder}/root", "--exec-root", f"{self.folder}/exec"),
+            *("-p", f"{self.folder}/pid", "-H", self.url, "--mtu", "1400"),
+            *("--bip", f"{GATEWAY}/24", *options),
+        ]
+        # A child of nobody here: it outlives the worker that starts it.
+        background = f'exec "$@" >>{self.folder}/log 2>&1 </dev/null & echo $!'
+        started = ["setsid", "sh", "-c", background, "sh", *command]
+        self.pid = int(subprocess.run(started, capture_output=True, check=True).stdout)
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            if not _runs(self.pid) or time.monotonic() > deadline:
+                said = Path(f"{self.folder}/log").read_text()[-2000:]
+                self.end()
+                raise Missing(f"dockerd does not come up:\n{said}")
+            time.sleep(0.05)
+
+    def _answers(self):
+        with socket.socket(socket.AF_UNIX) as door, suppress(OSError):
+            door.connect(self.socket)
+            return True
+        return False
+
+    def add_images(self):
+        """Give it the images that the tests use, of this computer's own programs."""
+        for name, what in IMAGES.items():
+            add_image(self.url, name, docker_images.archive(**what))
+
+    def stop(self, number=signal.SIGTERM):
+        """End the daemon, and wait for it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+        deadline = time.monotonic() + PATIENCE
+        while _runs(self.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def end(self):
+        """End it with all that it leaves on the computer."""
+        if self.pid:
+            self.stop()
+        for path in ("containerd/containerd.pid", "pid"):  # of a daemon that was killed
+            with suppress(OSError, ValueError):
+                os.kill(int(Path(f"{self.folder}/exec/{path}").read_text()), signal.SIGKILL)
+        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        for mount in sorted((m for m in mounts if m.startswith(f"{self.folder}/")), reverse=True):
+            subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def with_client(url, work):
+    """Call ``work`` with the SDK's client."""
+    api = docker.APIClient(base_url=url, version="auto", timeout=PATIENCE)
+    try:
+        return work(api)
+    finally:
+        api.close()
+
+
+def add_image(url, name, data, *, changes=()):
+    """Import a root file system, as bytes of a tar archive."""
+
+    def load(api):
+        params = {"fromSrc": "-", "repo": name, "tag": "latest", "changes": list(changes)}
+        api._result(api._post(api._url("/images/create"), params=params, data=data))
+
+    with_client(url, load)
