@@ -1,0 +1,8 @@
+"""What all tests of all packages share."""
+
+
+def pytest_sessionfinish():
+    """Remove the folder of sockets with short paths, as runs do: some tests do without a run."""
+    from ramure.run import short_folder
+
+    short_folder.leave()
