@@ -63,14 +63,14 @@ class Program:
             start_new_session=True,
         )
 
-    def hear(self, word: str) -> list[str]:
-        """Read what the program prints until it has said ``word``; give what it said before."""
+    def hear(self, *words: str) -> list[str]:
+        """Read what the program prints until one of the words; give what it said before."""
         said: list[str] = []
         while line := self.process.stdout.readline():
-            if line.strip() == word:
+            if line.strip() in words:
                 return said
             said.append(line.strip())
-        raise AssertionError(f"it ended before it said {word!r}: {self.process.stderr.read()}")
+        raise AssertionError(f"it ended before it said {words}: {self.process.stderr.read()}")
 
     def signal(self, number: int) -> None:
         os.kill(self.process.pid, number)
