@@ -1,0 +1,226 @@
+"""The SSH backend: makes machines on hosts that one can log in to."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar, cast
+
+import anyio
+from anyio import to_thread
+
+from ramure._work import to_end
+from ramure.errors import (
+    InvalidName,
+    MachineError,
+    MachineGone,
+    MachineStartFailed,
+    PlacementError,
+    RelayUnavailable,
+)
+from ramure.machine import Backend, Image, Machine
+from ramure.relay import RelayedMachine
+from ramure.toolset import ToolSet
+from ramure.values import Host, MachineRef
+from ramure_ssh import host as hosts
+from ramure_ssh import known
+from ramure_ssh.address import Address, read_address
+from ramure_ssh.connection import Connection
+from ramure_ssh.image import LEASE, MAX_SESSIONS, SSHImage
+from ramure_ssh.login import Login
+from ramure_ssh.machine import REMOVAL, Record, SSHMachine
+
+WATCHES = 12
+"""How often within its lease a machine hears from its program."""
+
+NODE = """set -- "$HOME"/.ramure/tools/*/bin/node
+for node in "$(command -v node)" "$@"; do [ -x "$node" ] && echo "$node"; done; :"""
+"""Says where on a host there is a Node.js."""
+
+
+class SSHBackend(Backend):
+    """Makes machines on SSH hosts; keeps one connection to each account."""
+
+    name: ClassVar[str] = "ssh"
+    image_type: ClassVar[type[Image]] = SSHImage
+
+    def __init__(self) -> None:
+        self._connections: dict[Login, Connection] = {}
+        self._connecting = anyio.Lock()
+
+    def read_image(self, text: str | None) -> SSHImage:
+        """A folder on the host, which exists; relative to the home there."""
+        return SSHImage(text)
+
+    def check_host(self, host: Host) -> None:
+        """``ssh://[user@]host[:port]``."""
+        read_address(host)
+
+    async def provision(
+        self,
+        image: Image,
+        host: Host,
+        *,
+        name: str,
+        labels: Mapping[str, str],
+        tools: ToolSet | None = None,
+    ) -> Machine:
+        """See ``Backend.provision``."""
+        address = read_address(host)
+        if not isinstance(image, SSHImage):
+            raise PlacementError(f"the SSH backend makes machines of SSHImage, not of {image!r}")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise InvalidName(f"{name!r} cannot be the name of a folder on a host")
+        connection = await self._connect(
+            Login.of(address, image), patience=image.lease, max_sessions=image.max_sessions
+        )
+        await to_thread.run_sync(known.remember, connection.login)
+        plain = await self._make(connection, image, name, labels)
+        if not image.relay:
+            return plain
+        machine = RelayedMachine(plain, lease=image.lease, heartbeat=image.lease / WATCHES)
+        try:
+            await _start_relay(machine)
+        except BaseException:
+            await to_end(machine.destroy, REMOVAL)
+            raise
+        return machine
+
+    async def _make(
+        self, connection: Connection, image: SSHImage, name: str, labels: Mapping[str, str]
+    ) -> SSHMachine:
+        mark = secrets.token_hex(8)
+        written = json.dumps({"name": name, "mark": mark, "labels": dict(labels)})
+        lease = max(round(image.lease), 2)
+        every = max(lease // WATCHES, 1)
+        try:
+            made = await hosts.ask(
+                connection,
+                *("make", name, mark, str(lease), str(every)),
+                *(image.workdir or "", written, secrets.token_hex(8)),
+            )
+        except BaseException:
+            await to_end(partial(self._unmake, connection, name, mark), REMOVAL)
+            raise
+        if not made.ok:
+            await to_end(partial(self._unmake, connection, name, mark), REMOVAL)
+            raise MachineStartFailed(
+                f"{connection.where}: {made.stderr.strip()[-500:]}", machine=name
+            )
+        connection.warden.own(name, every)
+        folder, home, workdir, shell, become = made.stdout.split("\n")[:5]
+        record = Record(name, folder, mark, home, workdir, shell, become, every, image.env)
+        return SSHMachine(connection, record, _ref(connection, record))
+
+    async def _unmake(self, connection: Connection, name: str, mark: str) -> None:
+        """Remove what was half made, unless it is another's of the same name."""
+        with suppress(MachineError):
+            for one in await _list(connection):
+                if (one["name"], one["mark"]) == (name, mark):
+                    await hosts.remove(connection, one["folder"], mark, name)
+
+    async def attach(self, ref: MachineRef) -> Machine:
+        """See ``Backend.attach``."""
+        connection = await self._reach(ref)
+        for one in await _list(connection):
+            if one["mark"] == ref.data["mark"]:
+                return SSHMachine(connection, _record(ref), ref)
+        raise MachineGone("it is not there any more", machine=ref.name)
+
+    async def find(self, labels: Mapping[str, str], *, host: Host) -> list[MachineRef]:
+        """See ``Backend.find``."""
+        connection = await self._any(read_address(host))
+        found = []
+        for one in await _list(connection):
+            if labels.items() <= one["labels"].items():
+                home = one["folder"].removesuffix(f"/.ramure/machines/{one['name']}")
+                record = Record(one["name"], one["folder"], one["mark"], home, home)
+                found.append(_ref(connection, record))
+        return found
+
+    async def destroy(self, ref: MachineRef) -> None:
+        """See ``Backend.destroy``."""
+        connection = await self._reach(ref)
+        connection.warden.disown(ref.name)
+        remove = partial(
+            hosts.remove, connection, str(ref.data["folder"]), str(ref.data["mark"]), ref.name
+        )
+        await to_end(remove, REMOVAL)
+
+    async def aclose(self) -> None:
+        """Close the connections. The machines live on until their leases are over."""
+        while self._connections:
+            _, connection = self._connections.popitem()
+            await connection.aclose()
+
+    # --- connections
+
+    async def _reach(self, ref: MachineRef) -> Connection:
+        data: dict[str, Any] = dict(ref.data)
+        address = read_address(Host("ssh", None, data["host"]))
+        login = Login.read(address, data["login"])
+        return await self._any(address, login)
+
+    async def _any(self, address: Address, login: Login | None = None) -> Connection:
+        """A connection that is there already, or a new one."""
+        for other, connection in self._connections.items():
+            if other.address == address and connection.usable:
+                return connection
+        return await self._connect(login or Login(address))
+
+    async def _connect(
+        self, login: Login, *, patience: float = LEASE, max_sessions: int = MAX_SESSIONS
+    ) -> Connection:
+        async with self._connecting:
+            connection = self._connections.get(login)
+            if connection is None or not connection.usable:
+                connection = Connection(login, patience=patience, max_sessions=max_sessions)
+                await connection.open()
+                self._connections[login] = connection
+        return connection
+
+
+async def _list(connection: Connection) -> list[dict[str, Any]]:
+    """What is known of every machine on a host; its folder, too."""
+    said = (await hosts.ask(connection, "list")).stdout.splitlines()
+    machines = []
+    for folder, text in zip(said[::2], said[1::2], strict=False):
+        with suppress(ValueError):
+            machines.append({**json.loads(text), "folder": folder})
+    return machines
+
+
+def _ref(connection: Connection, record: Record) -> MachineRef:
+    return MachineRef(
+        "ssh",
+        record.name,
+        {
+            "host": str(connection.login.address),
+            "login": connection.login.data(),
+            "folder": record.folder,
+            "mark": record.mark,
+            "home": record.home,
+            "workdir": record.workdir,
+            "shell": record.shell,
+            "become": record.become,
+            "every": record.every,
+        },
+    )
+
+
+def _record(ref: MachineRef) -> Record:
+    fields = ("folder", "mark", "home", "workdir", "shell", "become", "every")
+    return Record(ref.name, *(cast("Any", ref.data[name]) for name in fields))
+
+
+async def _start_relay(machine: RelayedMachine) -> None:
+    """Start the relay where there is what it needs; else it starts when tools are brought."""
+    found = await machine.plain.exec(["sh", "-c", NODE], cwd="/")
+    for node in found.stdout.splitlines():
+        with suppress(RelayUnavailable):
+            await machine.start_relay(node)
+            return

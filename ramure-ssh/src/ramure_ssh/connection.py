@@ -1,0 +1,278 @@
+"""One kept connection to an account, shared by all machines there, and mended when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+
+import anyio
+import asyncssh
+from anyio import CapacityLimiter
+from anyio.abc import TaskGroup
+
+from ramure._work import to_end
+from ramure.cancellation import Job
+from ramure.errors import LinkBroken, MachineError, MachineGone
+from ramure.values import PtySize
+from ramure_ssh.channel import ChannelSession
+from ramure_ssh.errors import HostUnreachable, SSHError
+from ramure_ssh.login import Login
+from ramure_ssh.warden import Warden
+
+ATTEMPT = 10.0
+"""Seconds in which one attempt to come back has to succeed."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
+"""Seconds between two attempts to come back."""
+
+OPENING = 30.0
+"""Seconds in which a host has to open a session."""
+
+REFUSED_AGAIN = 50
+"""How often a host may refuse its only session before this is no matter of how many there are."""
+
+WINDOW = 2 << 20
+"""Bytes that a host may send before they are taken."""
+
+LOST = (asyncssh.DisconnectError, ConnectionError, BrokenPipeError)
+
+
+class Connection:
+    """A connection that is up as much as can be.
+
+    It has no scope of its own: it lives from ``open`` to ``aclose``, whatever tasks call these. So
+    its tasks hang on one that it owns itself.
+    """
+
+    def __init__(self, login: Login, *, patience: float, max_sessions: int) -> None:
+        """Make one.
+
+        Args:
+            login: to which account, and how.
+            patience: seconds out of reach after which it is given up for good.
+            max_sessions: sessions at a time; more have to wait.
+        """
+        self.login = login
+        self.where = f"ssh://{login.address}"
+        self._patience = patience
+        self._sessions = CapacityLimiter(max_sessions)
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: TaskGroup
+        self._ssh: asyncssh.SSHClientConnection | None = None
+        self._failure: Callable[[], MachineError] | None = None
+        self._changed = anyio.Event()
+        self._listeners: list[Callable[[], None]] = []
+        self.warden = Warden()
+
+    @property
+    def usable(self) -> bool:
+        """False once it is over for good."""
+        return self._failure is None
+
+    @property
+    def up(self) -> bool:
+        """Whether it is up now, as far as is known."""
+        return self._ssh is not None
+
+    async def open(self) -> None:
+        """Connect for the first time.
+
+        Raises:
+            SSHError: there is no way; why, and what to do.
+        """
+        self._task = asyncio.create_task(self._run(), name=f"connection to {self.where}")
+        try:
+            await self.reach()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Let go. What runs there goes on until its lease is over. Idempotent; bounded."""
+        self._fail(partial(MachineGone, f"the connection to {self.where} has been closed"))
+        if self._task is not None:
+            self._task.cancel()
+            await to_end(partial(asyncio.wait, [self._task]))
+
+    # --- staying connected
+
+    async def _run(self) -> None:
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                await self._stay_connected()
+        finally:
+            self._fail(partial(MachineGone, f"the connection to {self.where} has been closed"))
+
+    async def _stay_connected(self) -> None:
+        try:
+            await self._use(await self.login.connect())
+            while True:
+                await self._use(await self._return())
+        except (SSHError, LinkBroken) as error:
+            self._fail(partial(_again, error))
+            self._tasks.cancel_scope.cancel()
+
+    async def _return(self) -> asyncssh.SSHClientConnection:
+        """Connect again, after a growing while, until patience ends."""
+        delay, deadline = FIRST_DELAY, anyio.current_time() + self._patience
+        while True:
+            await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
+            delay = min(2 * delay, LONGEST_DELAY)
+            with suppress(HostUnreachable), anyio.move_on_after(ATTEMPT):
+                return await self.login.connect()
+            if anyio.current_time() >= deadline:
+                raise LinkBroken(
+                    f"{self.where} has been out of reach for {self._patience:g} s: what ran there "
+                    "has been ended, or soon will be"
+                )
+
+    async def _use(self, ssh: asyncssh.SSHClientConnection) -> None:
+        """Use a connection until it breaks."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                session = await self._open_warden(ssh)
+                tasks.start_soon(self.warden.serve, session)
+                self._ssh = ssh
+                self._notify()
+                tasks.start_soon(self._until_closed, ssh)
+                await session.closed.wait()
+                tasks.cancel_scope.cancel()
+        except* LOST:
+            pass
+        finally:
+            self._ssh = None
+            ssh.abort()
+
+    async def _open_warden(self, ssh: asyncssh.SSHClientConnection) -> ChannelSession:
+        borrower = object()
+        await self._sessions.acquire_on_behalf_of(borrower)
+        session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
+        try:
+            await self._create(ssh, session, Warden.COMMAND, None)
+        except TimeoutError:
+            session.forget()
+            raise HostUnreachable(f"{self.where} opens no session") from None
+        except BaseException:
+            session.forget()
+            raise
+        return session
+
+    async def _until_closed(self, ssh: asyncssh.SSHClientConnection) -> None:
+        with suppress(*LOST, asyncssh.Error):
+            await ssh.wait_closed()
+
+    def _fail(self, failure: Callable[[], MachineError]) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self.warden.give_up()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+        if self._ssh is not None:
+            for listener in self._listeners:
+                listener()
+
+    # --- using it
+
+    async def reach(self) -> asyncssh.SSHClientConnection:
+        """The connection; waits where it is not up.
+
+        Raises:
+            LinkBroken, SSHError: it is over for good.
+        """
+        while self._ssh is None:
+            if self._failure is not None:
+                raise self._failure()
+            await self._changed.wait()
+        return self._ssh
+
+    async def start(self, command: str, pty: PtySize | None = None) -> ChannelSession:
+        """Open a session and give it a command; waits while too many are open.
+
+        A command that waits for its input has not begun when this fails.
+
+        Raises:
+            LinkBroken, SSHError: there is no way.
+        """
+        refused = 0
+        while True:
+            ssh = await self.reach()
+            borrower = object()
+            await self._sessions.acquire_on_behalf_of(borrower)
+            session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
+            try:
+                await self._opened(session, partial(self._create, ssh, session, command, pty))
+            except asyncssh.ChannelOpenError as error:
+                session.forget()
+                if ssh is self._ssh:
+                    refused = self._refused(refused, error)
+                    await anyio.sleep(0.1)
+            except LOST:
+                session.forget()
+                await anyio.sleep(0.01)
+            except TimeoutError:
+                session.forget()
+                raise LinkBroken(f"{self.where} opens no session: it does not answer") from None
+            else:
+                return session
+
+    async def _opened(self, session: ChannelSession, create: Callable[[], Awaitable[None]]) -> None:
+        """Have a session opened by a task of ours: it ends what a cancelled caller left."""
+        job = Job(create)
+        self._tasks.start_soon(job.run)
+        try:
+            await job.done.wait()
+        except BaseException:
+            self._tasks.start_soon(_forget_later, job, session)
+            raise
+        job.outcome()
+
+    async def _create(
+        self,
+        ssh: asyncssh.SSHClientConnection,
+        session: ChannelSession,
+        command: str,
+        pty: PtySize | None,
+    ) -> None:
+        with anyio.fail_after(OPENING):
+            await ssh.create_session(
+                lambda: session,
+                command,
+                env=(),
+                send_env=(),
+                encoding=None,
+                request_pty="force" if pty else False,
+                term_type="xterm-256color" if pty else None,
+                term_size=(pty.columns, pty.rows, 0, 0) if pty else (),
+                window=WINDOW,
+            )
+
+    def _refused(self, times: int, error: asyncssh.ChannelOpenError) -> int:
+        """The host allows fewer sessions than we thought: wait for one of ours to end."""
+        others = int(self._sessions.borrowed_tokens) - 1
+        self._sessions.total_tokens = max(2, min(self._sessions.total_tokens, others + 1))
+        if times >= REFUSED_AGAIN and others <= 1:
+            raise SSHError(f"{self.where} opens no session: {error}") from error
+        return times + 1
+
+    def on_up(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Have ``listener`` called whenever the connection is up again; gives what undoes this."""
+        self._listeners.append(listener)
+        return partial(self._listeners.remove, listener)
+
+
+async def _forget_later(job: Job[None], session: ChannelSession) -> None:
+    await job.done.wait()
+    session.forget()
+
+
+def _again(error: MachineError) -> MachineError:
+    """The same error for another caller."""
+    again = type(error)(str(error))
+    again.__cause__ = error.__cause__
+    return again

@@ -1,0 +1,62 @@
+"""What is done on a host itself: making, finding and removing machines."""
+
+from __future__ import annotations
+
+import anyio
+from anyio import BrokenResourceError
+
+from ramure._exec import Capture
+from ramure.errors import LinkBroken, MachineError, UsageError
+from ramure.values import ExecResult
+from ramure_ssh.connection import Connection
+from ramure_ssh.process import SSHProcess
+from ramure_ssh.script import BOOT, call, new_word
+
+LIMIT = 10_000_000
+"""Bytes that a host may say."""
+
+
+async def ask(connection: Connection, function: str, *arguments: str) -> ExecResult:
+    """Call a function of ``host.sh`` and give what it says.
+
+    Raises:
+        LinkBroken, SSHError: the host could not be asked, or its answer was not heard.
+    """
+    session = await connection.start(BOOT)
+    process = SSHProcess(connection, "", session, _nothing)
+    word = new_word()
+    out, err = Capture(LIMIT), Capture(LIMIT)
+    try:
+        await process.begin(f'echo "{word} ok $$";{call(function, *arguments)}', word)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(out.read, process.stdout)
+            tasks.start_soon(err.read, process.stderr)
+            code = await process.wait()
+            with anyio.move_on_after(5):
+                await out.ended.wait()
+                await err.ended.wait()
+            tasks.cancel_scope.cancel()
+    except BrokenResourceError as error:
+        raise LinkBroken(f"the connection to {connection.where} broke") from error
+    finally:
+        session.close()
+    return ExecResult(function, code, out.data(), err.data())
+
+
+async def _nothing(_: int | None) -> None:
+    """What only asks starts nothing that would have to be killed."""
+
+
+async def remove(connection: Connection, folder: str, mark: str, machine: str) -> None:
+    """Kill all that a machine runs, and remove its folder. Idempotent.
+
+    Raises:
+        UsageError: there can be no machine in this folder.
+        MachineError: something could not be killed or removed.
+        LinkBroken, SSHError: as ``ask``.
+    """
+    if not folder.endswith(f"/machines/{machine}") or not machine:
+        raise UsageError(f"{folder!r} is no folder of a machine")
+    done = await ask(connection, "remove", folder, mark)
+    if not done.ok:
+        raise MachineError(done.stderr.strip() or "it could not be removed", machine=machine)

@@ -1,0 +1,116 @@
+"""The session over which a host hears what must not wait: signs of life, and whom to kill."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import TaskGroup
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from ramure_ssh.channel import ChannelSession
+from ramure_ssh.script import BOOT, call, line
+
+CONFIRMED = 3.0
+"""Seconds in which a host should confirm that a tree has been killed."""
+
+BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream)
+
+
+@dataclass(slots=True)
+class _Killing:
+    line: str
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Warden:
+    """What this side knows; ``serve`` talks with a host for as long as a session lasts.
+
+    Attributes:
+        gone: names of machines that the host has removed by itself.
+    """
+
+    COMMAND = BOOT
+
+    def __init__(self) -> None:
+        self._session: ChannelSession | None = None
+        self._machines: dict[str, float] = {}
+        self._killings: dict[int, _Killing] = {}
+        self._numbers = count(1)
+        self.gone: set[str] = set()
+
+    def own(self, machine: str, every: float) -> None:
+        """Keep a machine alive, by a sign every so many seconds."""
+        self._machines[machine] = every
+
+    def disown(self, machine: str) -> None:
+        """Keep it no more."""
+        self._machines.pop(machine, None)
+        self.gone.discard(machine)
+
+    async def kill(self, machine: str, mark: str, pid: int | None) -> None:
+        """Have all that carries a mark killed: now, or as soon as the host is in reach.
+
+        Without a process, it may not have begun yet: then it never will.
+
+        Waits for the host's word, but not for long.
+        """
+        number = next(self._numbers)
+        line = f"kill {number} {machine} {mark} {pid or ''}"
+        killing = self._killings[number] = _Killing(line)
+        if self._say(line):
+            with anyio.move_on_after(CONFIRMED):
+                await killing.done.wait()
+
+    def signal(self, number: int, pid: int) -> None:
+        """Have a signal sent to a process group."""
+        self._say(f"signal {number} {pid}")
+
+    def give_up(self) -> None:
+        """The host is out of reach for good."""
+        for killing in self._killings.values():
+            killing.done.set()
+        self._killings.clear()
+
+    async def serve(self, session: ChannelSession) -> None:
+        """Talk with the host until the session ends."""
+        session.write(line(call("serve")))
+        self._session = session
+        for killing in self._killings.values():
+            self._say(killing.line)
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks: TaskGroup = tasks
+                tasks.start_soon(self._beat)
+                await self._listen(BufferedByteReceiveStream(session.stdout))
+                tasks.cancel_scope.cancel()
+        finally:
+            self._session = None
+            session.close()
+
+    def _say(self, line: str) -> bool:
+        if self._session is None:
+            return False
+        with suppress(BrokenResourceError):
+            self._session.write(f"{line}\n".encode())
+            return True
+        return False
+
+    async def _beat(self) -> None:
+        while True:
+            for machine in self._machines:
+                self._say(f"alive {machine}")
+            await anyio.sleep(min(self._machines.values(), default=1.0))
+
+    async def _listen(self, stdout: BufferedByteReceiveStream) -> None:
+        with suppress(*BROKEN, anyio.IncompleteRead, anyio.DelimiterNotFound):
+            while True:
+                said = (await stdout.receive_until(b"\n", 10_000)).decode("ascii", "replace")
+                verb, _, what = said.strip().partition(" ")
+                if verb == "gone" and what in self._machines:
+                    self.gone.add(what)
+                elif verb == "killed" and (killing := self._killings.pop(int(what), None)):
+                    killing.done.set()
