@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import shlex
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ class Capture:
         self._chunks: list[bytes] = []
         self._kept = 0
         self.seen = 0
-        self.ended = anyio.Event()
+        self.ended = asyncio.Event()
 
     @property
     def truncated(self) -> bool:
@@ -114,7 +115,10 @@ async def _attend(
     job = Job(body)  # whose error leaves as it is, not in a group
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_feed, process.stdin, stdin)
+            if stdin:
+                tasks.start_soon(_feed, process.stdin, stdin)
+            else:
+                await process.stdin.aclose()
             tasks.start_soon(out.read, process.stdout)
             tasks.start_soon(err.read, process.stderr)
             await job.run()
@@ -138,6 +142,8 @@ async def abandon(process: Process) -> None:
 
 async def settle(*captures: Capture) -> None:
     """Read what an ended command left, without waiting for children that hold its pipes."""
+    if all(capture.ended.is_set() for capture in captures):
+        return
     silent = 0
     with anyio.move_on_after(GRACE):
         while silent < 2:  # twice: a loop that was held up sees its timers before late output

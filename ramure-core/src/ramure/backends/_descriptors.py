@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from typing import IO
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream, ByteSendStream
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 
 class _Descriptor:
     def __init__(self, file: IO[bytes]) -> None:
         os.set_blocking(file.fileno(), False)
         self._file = file
+        self._waiting = 0
 
     def fileno(self) -> int:
         """The descriptor's number; what is closed has none."""
@@ -26,15 +28,25 @@ class _Descriptor:
             raise ClosedResourceError
         return self._file.fileno()
 
+    async def _until(self, ready: Callable[[IO[bytes]], Awaitable[None]]) -> None:
+        self._waiting += 1
+        try:
+            await ready(self._file)
+        finally:
+            self._waiting -= 1
+
     async def aclose(self) -> None:
         """Close the descriptor. Idempotent."""
         if not self._file.closed:
-            anyio.notify_closing(self._file)  # whoever waits for it gets a ClosedResourceError
+            if self._waiting:
+                anyio.notify_closing(self._file)  # whoever waits gets a ClosedResourceError
             self._file.close()
 
 
 class ReceiveDescriptor(_Descriptor, ByteReceiveStream):
     """The reading end of a pipe, or a terminal."""
+
+    _at_once = False  # the last read did not wait
 
     async def receive(self, max_bytes: int = 1 << 16) -> bytes:
         """Receive what is there, at least one byte.
@@ -42,12 +54,15 @@ class ReceiveDescriptor(_Descriptor, ByteReceiveStream):
         Raises:
             EndOfStream: nobody holds the other end any more.
         """
-        await checkpoint()
+        # Whoever had to wait has let others run; before a second read at once, they may, too.
+        await (checkpoint() if self._at_once else checkpoint_if_cancelled())
+        self._at_once = True
         while True:
             try:
                 data = os.read(self.fileno(), max_bytes)
             except BlockingIOError:
-                await anyio.wait_readable(self._file)
+                self._at_once = False
+                await self._until(anyio.wait_readable)
             except OSError as error:
                 if error.errno != errno.EIO:  # how Linux reports the end of a terminal
                     raise BrokenResourceError from error
@@ -73,7 +88,7 @@ class SendDescriptor(_Descriptor, ByteSendStream):
             try:
                 left = left[os.write(self.fileno(), left) :]
             except BlockingIOError:
-                await anyio.wait_writable(self._file)
+                await self._until(anyio.wait_writable)
             except OSError as error:
                 raise BrokenResourceError from error
 

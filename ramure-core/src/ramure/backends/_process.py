@@ -18,8 +18,6 @@ from io import FileIO
 from pathlib import Path
 from threading import Thread
 
-import anyio
-
 from ramure._work import in_thread, to_end
 from ramure.backends._descriptors import Ended, ReceiveDescriptor, SendDescriptor
 from ramure.machine import Process
@@ -59,7 +57,7 @@ class LocalProcess(Process):
         self._popen = popen
         self._mark = mark
         self._terminal = terminal
-        self._ended = anyio.Event()
+        self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if terminal is None:
             assert popen.stdin is not None

@@ -6,13 +6,13 @@ that a slow reader holds back its own writer and nobody else.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import anyio
 import msgspec
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream, ByteSendStream
@@ -99,7 +99,7 @@ class Changing:
     """Something that others wait for. Waking is for all who wait now."""
 
     def __init__(self) -> None:
-        self._event: anyio.Event | None = None
+        self._event: asyncio.Event | None = None
 
     def wake(self) -> None:
         """Something has changed."""
@@ -110,7 +110,7 @@ class Changing:
     async def wait(self) -> None:
         """Wait until something changes."""
         if self._event is None:
-            self._event = anyio.Event()
+            self._event = asyncio.Event()
         await self._event.wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Mapping
@@ -20,9 +21,9 @@ class RelayedProcess(Process):
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._started = anyio.Event()
-        self._ended = anyio.Event()
-        self._killed = anyio.Event()
+        self._started = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._killed = asyncio.Event()
         self._failure: tuple[str, str] | None = None
         self._exit: int | None = None
         self._expired = False
@@ -86,7 +87,7 @@ class RelayedProcess(Process):
 
     async def kill(self) -> None:
         """See ``Process.kill``. Where the link is broken, the daemon does it once it is mended."""
-        self._killed = anyio.Event()
+        self._killed = asyncio.Event()
         self._channel.message(kill=True)
         self._changed()
         await self._killed.wait()

@@ -32,7 +32,7 @@ export function serve(lease, heartbeat) {
     await killTree(processes.MARK);
     doors.tidyAll();
     process.chdir("/");
-    rmSync(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true, maxRetries: 10 }); // pipes may still be made in it
     process.exit(0);
   }
 

@@ -21,6 +21,7 @@ export class Link {
   #got = 0;
   #owed = 0;
   #timer = null;
+  #pumping = false;
 
   /**
    * @param on receive(frame), room() when streams may go on, attached(), heard() at any sign of
@@ -38,7 +39,12 @@ export class Link {
   send(frame) {
     this.#kept.set(++this.#sent, frame);
     this.#keptBytes += frame.length;
-    this.#pump();
+    if (this.#pumping) return;
+    this.#pumping = true; // what else happens in this turn of the loop travels with it
+    setImmediate(() => {
+      this.#pumping = false;
+      this.#pump();
+    });
   }
 
   /** Take a new connection. It becomes the one that counts once it has said HELLO. */

@@ -2,26 +2,37 @@
 // `tee /dev/stderr` would fail. Pipes can only be had by name here, so a few named ones are kept
 // ready; each is used once and loses its name at once.
 
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, unlinkSync } from "node:fs";
 import { Socket } from "node:net";
 
 const BATCH = 96;
+const LOW = 48; // more are made beside the work, before there are none
 const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 const spare = [];
 let made = 0;
+let making = false;
 
 function name() {
   if (!spare.length) {
-    for (let i = 0; i < BATCH; i++) spare.push(`pipe-${++made}`);
-    const { status, stderr, error } = spawnSync("mkfifo", ["-m", "600", ...spare]);
-    if (status !== 0) {
-      spare.length = 0;
-      throw error ?? new Error(`mkfifo: ${stderr}`);
-    }
+    const names = batch();
+    const { status, stderr, error } = spawnSync("mkfifo", ["-m", "600", ...names]);
+    if (status !== 0) throw error ?? new Error(`mkfifo: ${stderr}`);
+    spare.push(...names);
+  } else if (spare.length < LOW && !making) {
+    const names = batch();
+    making = true;
+    execFile("mkfifo", ["-m", "600", ...names], (error) => {
+      making = false;
+      if (!error) spare.push(...names); // else whoever finds none tries again, and says why
+    });
   }
   return spare.pop();
+}
+
+function batch() {
+  return Array.from({ length: BATCH }, () => `pipe-${++made}`);
 }
 
 /** Three pipes: `theirs` are descriptors for a child, to be closed after its start. */
