@@ -12,6 +12,9 @@ from threading import Condition
 
 from ramure.backends._marks import MARKS
 
+PIECE = 1 << 15
+"""Bytes of an environment that are read at a time: nearly every one is smaller."""
+
 _VARIABLE = f"\0{MARKS}=".encode()
 
 
@@ -54,14 +57,30 @@ def _pids() -> list[int]:
 
 
 def _marks(pid: int) -> list[str]:
-    marks = ""
     if sys.platform != "linux":
         import psutil
 
         with suppress(psutil.Error):  # somebody else's, or it has ended
-            marks = psutil.Process(pid).environ().get(MARKS, "")
-        return marks.split(":")
-    with suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 thrice as fast
-        _, _, rest = (b"\0" + file.read()).partition(_VARIABLE)
-        marks = rest.partition(b"\0")[0].decode("ascii", "replace")
-    return marks.split(":")
+            return psutil.Process(pid).environ().get(MARKS, "").split(":")
+        return []
+    _, found, rest = (b"\0" + _environment(pid)).partition(_VARIABLE)
+    return rest.partition(b"\0")[0].decode("ascii", "replace").split(":") if found else []
+
+
+def _environment(pid: int) -> bytes:
+    """A process's environment as Linux has it; empty for somebody else's, or one that has ended."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    pieces = []
+    try:
+        while piece := os.read(descriptor, PIECE):
+            pieces.append(piece)
+            if len(piece) < PIECE:
+                break
+    except OSError:
+        pass  # it has ended meanwhile
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces)
