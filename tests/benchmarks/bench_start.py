@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from compare import FORMER, OURS, compare, options, run
+from compare import FORMER, OURS, compare, options, present, run, warm_up
 
 QUICK_START = "import asyncio; from ramure import agent, agent_process, done, fail, wait"
 
@@ -50,11 +50,12 @@ def timed(command: list[object]) -> float:
 
 if __name__ == "__main__":
     given = options()
-    measures = {
-        "ramure": lambda: measure(commands(OURS)),
-        "0.0.3": lambda: measure(commands(FORMER)),
-        "bare": lambda: measure(bare()),
-    }
-    for warm_up in measures.values():
-        warm_up()
+    measures = present(
+        {
+            "ramure": lambda: measure(commands(OURS)),
+            "0.0.3": lambda: measure(commands(FORMER)),
+            "bare": lambda: measure(bare()),
+        }
+    )
+    warm_up(measures)
     compare("start", measures, given.rounds)

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -59,6 +60,7 @@ def run(*command: object) -> str:
                 "HOME": home,
                 "RAMURE_HOME": f"{home}/.ramure",
                 "PYTHONPYCACHEPREFIX": _bytecode.name,
+                "BENCH_STARTED": str(time.time()),
             },
         )
     if done.returncode != 0:
@@ -66,22 +68,38 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def contenders(subject: str, *arguments: object) -> dict[str, Measure]:
+def contenders(subject: str, *arguments: object) -> Mapping[str, Measure]:
     """The three scripts of one subject: this project's, 0.0.3's, and one without either."""
 
     def script(name: str, python: Path) -> Measure:
         path = HERE / "contenders" / f"{subject}_{name}.py"
         return lambda: json.loads(run(python, path, *arguments))
 
-    found = {"ramure": script("ramure", OURS), "0.0.3": script("former", FORMER)}
-    return {**found, "bare": script("bare", OURS)}
+    return present(
+        {
+            "ramure": script("ramure", OURS),
+            "0.0.3": script("former", FORMER),
+            "bare": script("bare", OURS),
+        }
+    )
+
+
+def present(measures: Mapping[str, Measure]) -> Mapping[str, Measure]:
+    """Those that can be measured."""
+    if FORMER.exists():
+        return measures
+    print("ramure 0.0.3 is not installed: run make setup", file=sys.stderr)
+    return {name: measure for name, measure in measures.items() if name != "0.0.3"}
+
+
+def warm_up(measures: Mapping[str, Measure]) -> None:
+    """Measure once for nothing: whoever came first would compile for the others."""
+    for measure in measures.values():
+        measure()
 
 
 def compare(title: str, measures: Mapping[str, Measure], rounds: int) -> None:
     """Measure in turn and print the table."""
-    if not FORMER.exists():
-        measures = {name: measure for name, measure in measures.items() if name != "0.0.3"}
-        print("ramure 0.0.3 is not installed: run make setup", file=sys.stderr)
     taken: dict[str, list[Mapping[str, float]]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():

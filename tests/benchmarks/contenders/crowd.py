@@ -20,15 +20,17 @@ ACKNOWLEDGE_AFTER = 32
 
 
 class Crowd:
-    """The agents, as the process sees them that they call."""
+    """The agents, as the process sees them that they call; ``starting``: seconds they took."""
 
     async def __aenter__(self):
+        start = time.perf_counter()
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, __file__),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
         await self._process.stdout.readline()
+        self.starting = time.perf_counter() - start
         return self
 
     async def __aexit__(self, *_):
