@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import time
+import tracemalloc
 import warnings
 import weakref
 
@@ -13,8 +14,9 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ramure import events
 from ramure.errors import EventTimeout
-from ramure.events import MAX_OBJECTS, Event, EventStream
+from ramure.events import MAX_BYTES, MAX_OBJECTS, Event, EventStream
 from ramure.run.journal import Journal
 
 HANGS = 30
@@ -556,3 +558,49 @@ async def test_a_predicate_that_raises_tells_who_listens():
     stream.emit("x", {})
     with pytest.raises(KeyError):
         await waiting
+
+
+# --- memory
+
+
+async def test_large_payloads_do_not_fill_the_memory(journal):
+    """However many they are: the log has them all, and gives them back."""
+    stream = EventStream(log=journal.agent_log("w"), agent="w")
+    tracemalloc.start()
+    try:
+        for n in range(200):
+            stream.emit("tool_call", {"n": n, "arguments": chr(97 + n % 26) * 500_000})
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4 * MAX_BYTES
+    assert stream.last.data["n"] == 199
+    stream.close()
+    seen = 0
+    async for event in stream:
+        assert event.data == {"n": seen, "arguments": chr(97 + seen % 26) * 500_000}
+        seen += 1
+    assert seen == 200
+
+
+async def test_one_payload_larger_than_all_the_memory_for_them(journal, monkeypatch):
+    monkeypatch.setattr(events, "MAX_BYTES", 1000)
+    stream = EventStream(log=journal.agent_log("w"), agent="w")
+    reader = aiter(stream)
+    for n in range(10):
+        stream.emit("x", str(n) * 5000)
+        assert (await anext(reader)).data == str(n) * 5000
+    stream.close()
+    assert [event.data[0] async for event in stream] == [*"0123456789"]
+
+
+async def test_large_objects_give_way_to_later_ones(journal, monkeypatch):
+    monkeypatch.setattr(events, "MAX_BYTES", 3000)
+    stream = EventStream(log=journal.agent_log("w"), agent="w", window=1)
+    errors = [ValueError(str(n) * 1000) for n in range(6)]
+    for error in errors:
+        stream.emit("failed", error)
+    stream.close()
+    got = [event.data async for event in stream]
+    assert got[0] == {"error": "ValueError", "message": "0" * 1000}
+    assert got[-2:] == errors[-2:]

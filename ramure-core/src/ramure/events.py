@@ -20,6 +20,10 @@ from ramure.errors import EventTimeout
 MAX_OBJECTS = 10_000
 """Events per stream whose payload is no JSON and is kept in memory for late readers."""
 
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes, as they are stored, of the newest events of a stream, and of those kept objects, that are
+held in memory."""
+
 BREATH = 256
 """After about so many events at a stretch a reader lets other tasks run, and a cancellation in."""
 
@@ -52,12 +56,12 @@ class Event:
 class StoredEvents(Protocol):
     """Where one stream keeps what it does not keep in memory."""
 
-    def append(self, event: Event) -> bool:
+    def append(self, event: Event) -> tuple[int, bool]:
         """Store an event; never raises for what is wrong with the disk or the payload.
 
         Returns:
-            True where ``read`` gives back an equal event; False where only a likeness of the
-            payload could be stored.
+            Its size in bytes; and True where ``read`` gives back an equal event, False where only a
+            likeness of the payload could be stored.
         """
 
     async def read(self, seq: int) -> list[Event]:
@@ -72,8 +76,8 @@ class EventStream:
 
     With a log, memory is bounded: the newest ``window`` events (at times a quarter more) are held,
     and up to ``MAX_OBJECTS`` older ones whose payload is no JSON, so that a late reader gets the
-    very object; the oldest beyond these are read back as their likeness in the log. Without a
-    log, everything is kept.
+    very object; the oldest beyond these are read back as their likeness in the log. Of either, less
+    is held where it has more than ``MAX_BYTES``. Without a log, everything is kept.
 
     Args:
         log: where events are stored; None for a stream in memory alone.
@@ -207,7 +211,10 @@ class _History:
         self._log = log
         self._window = window
         self.recent: list[Event] = []
-        self._objects: dict[int, Event] = {}
+        self._sizes: list[int] = []  # of these, where there is a log
+        self._size = 0
+        self._objects: dict[int, tuple[Event, int]] = {}
+        self._objects_size = 0
         self._news: anyio.Event | None = None  # there only while somebody waits
 
     def __len__(self) -> int:
@@ -220,9 +227,15 @@ class _History:
     def append(self, event: Event) -> None:
         self.recent.append(event)
         if self._log is not None:
-            if not self._log.append(event):
-                self._keep(event)
-            if len(self.recent) > self._window + self._window // 4:
+            size, faithful = self._log.append(event)
+            self._sizes.append(size)
+            self._size += size
+            if not faithful:
+                self._keep(event, size)
+            if (
+                len(self.recent) > self._window + self._window // 4
+                or self._size > MAX_BYTES + MAX_BYTES // 4
+            ):
                 self._forget()
         if self._news is not None:
             self._wake(self._news)
@@ -257,19 +270,27 @@ class _History:
         if not self._objects:
             return [*old.values()]
         end = max(old, default=self.forgotten)
-        kept = {seq: event for seq, event in self._objects.items() if first <= seq <= end}
+        kept = {seq: event for seq, (event, _) in self._objects.items() if first <= seq <= end}
         return [event for _, event in sorted((old | kept).items())]
 
-    def _keep(self, event: Event) -> None:
-        self._objects[event.seq] = event
-        if len(self._objects) > MAX_OBJECTS:
-            del self._objects[next(iter(self._objects))]
+    def _keep(self, event: Event, size: int) -> None:
+        self._objects[event.seq] = event, size
+        self._objects_size += size
+        while len(self._objects) > MAX_OBJECTS or (
+            self._objects_size > MAX_BYTES and len(self._objects) > 1
+        ):
+            self._objects_size -= self._objects.pop(next(iter(self._objects)))[1]
 
     def _forget(self) -> None:
-        """Reduce to the window; many at once, so that it costs little per event."""
-        surplus = len(self.recent) - self._window
-        del self.recent[:surplus]
+        """Reduce to the window, and the newest to their bytes; many at once: little per event."""
+        surplus = max(0, len(self.recent) - self._window)
+        size = self._size - sum(self._sizes[:surplus])
+        while size > MAX_BYTES and surplus < len(self.recent) - 1:
+            size -= self._sizes[surplus]
+            surplus += 1
+        del self.recent[:surplus], self._sizes[:surplus]
         self.forgotten += surplus
+        self._size = size
 
     def _wake(self, news: anyio.Event) -> None:
         self._news = None

@@ -19,6 +19,7 @@ from ramure import (
     spawn,
     wait,
 )
+from ramure.agents import outbox
 from ramure.testing.bridge import BridgeEndedError
 
 
@@ -430,6 +431,18 @@ async def test_a_restarted_agent_gets_what_it_missed(puppets):
         assert w.status == "idle"
         with pytest.raises(BridgeEndedError):
             await puppet.bridge.call("echo", {"text": "from the dead"})
+
+
+async def test_no_more_waits_for_an_agent_than_there_is_room_for(puppets, monkeypatch):
+    monkeypatch.setattr(outbox, "MAX_CHARACTERS", 100)
+    async with one_agent(puppets) as (_, w, puppet):
+        for _ in range(3):
+            await w.send("x" * 60)
+            with pytest.raises(ramure.AgentError, match="1 messages of 60 characters wait for it"):
+                await w.send("y" * 60)
+            taken = w.events.listen_for("taken", timeout=20)
+            puppet.bridge.taken(await puppet.bridge.receive())
+            await taken
 
 
 async def test_a_turn_that_a_death_broke_off_is_gone_on_with(puppets):

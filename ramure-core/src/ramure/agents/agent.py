@@ -183,6 +183,7 @@ class Agent:
         Raises:
             AgentEnded: it has ended already.
             AgentDied: it ended before it had the message.
+            AgentError: too much is waiting for it.
         """
         self._nudged = 0
         waiting = self.deliver(message).queued
@@ -201,8 +202,15 @@ class Agent:
             )
 
     def deliver(self, message: str) -> Delivery:
-        """Put a message on its way without waiting for anything."""
+        """Put a message on its way without waiting for anything.
+
+        Raises:
+            AgentEnded: it has ended already.
+            AgentError: too much is waiting for it.
+        """
         self._raise_if_ended()
+        if burden := self._outbox.burden(message):
+            raise self._error(AgentError, f"it takes no messages: {burden}")
         self._announce_tools()
         self._heard = time.monotonic()
         return self._outbox.post(message)

@@ -17,6 +17,9 @@ RESTARTED = (
 )
 """What an agent that remembers is told where its program's end broke a turn off."""
 
+MAX_MESSAGES, MAX_CHARACTERS = 10_000, 64_000_000
+"""More than so many messages, or so much text, do not wait for one agent."""
+
 
 @dataclass(slots=True)
 class Delivery:
@@ -39,11 +42,18 @@ class Outbox:
         self._events = events
         self._numbers = count(1)
         self._waiting: dict[str, Delivery] = {}
+        self._size = 0  # of the texts that wait, in characters
         self._taken: dict[str, Delivery] = {}
         self._notice = ""
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    def burden(self, text: str) -> str:
+        """What keeps one more message from being taken in; nothing where there is room."""
+        if len(self._waiting) < MAX_MESSAGES and self._size + len(text) <= MAX_CHARACTERS:
+            return ""
+        return f"{len(self._waiting)} messages of {self._size} characters wait for it"
 
     @property
     def at_work(self) -> bool:
@@ -54,6 +64,7 @@ class Outbox:
         """Send a message."""
         delivery = self._write(text)
         self._waiting[delivery.message.id] = delivery
+        self._size += len(text)
         self._tell(delivery.message)
         return delivery
 
@@ -71,6 +82,7 @@ class Outbox:
         """The model has it."""
         if delivery := self._waiting.pop(number, None):
             delivery.queued.set()
+            self._size -= len(delivery.message.text)
             self._taken[number] = delivery
             self._events.emit("taken", {"id": number})
 
@@ -100,5 +112,6 @@ class Outbox:
         else:
             again = {} if remembers else self._taken
         self._waiting = again | self._waiting
+        self._size = sum(len(delivery.message.text) for delivery in self._waiting.values())
         self._taken = {}
         return list(again)

@@ -278,14 +278,14 @@ class _StreamLog:
         self._marked = file.written
         self._resume = (1, 0)  # the same, for where the last read ended
 
-    def append(self, event: Event) -> bool:
-        """Store an event."""
+    def append(self, event: Event) -> tuple[int, bool]:
+        """Store an event; see ``StoredEvents``."""
         line, faithful = encode(event)
         stored = self._file.write(line)
         self._last = event.seq
         if self._file.written - self._marked >= self._spacing and not self._file.held:
             self._mark(event.seq, len(line))
-        return stored and faithful
+        return len(line), stored and faithful
 
     async def read(self, seq: int) -> list[Event]:
         """Some of the events with this number and above, in order."""
