@@ -12,8 +12,29 @@ from pathlib import Path
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-EMPTY = ("dev", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "usr", "var/tmp", "var/lib")
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "nsswitch.conf", "ssl", "terminfo", "alternatives")
+EMPTY = (
+    "dev",
+    "home",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "srv",
+    "sys",
+    "usr",
+    "var/tmp",
+    "var/lib",
+)
+ETC = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "nsswitch.conf",
+    "ssl",
+    "terminfo",
+    "alternatives",
+)
 BARE = ("/usr/bin/node", "/usr/bin/tmux", "/usr/local/bin/node", "/usr/local/bin/tmux")
 """What an image lacks whose tag has ``bare`` in it."""
 
@@ -125,7 +146,9 @@ class Builder:
         from sandbox import Sandbox
 
         own = replace(image, layers=image.layers[1:])
-        sandbox = await Sandbox.start(self.target, own, self.folder, self.folder.with_suffix(".run"))
+        sandbox = await Sandbox.start(
+            self.target, own, self.folder, self.folder.with_suffix(".run")
+        )
         try:
             run = await sandbox.execute("build", ["sh", "-c", f"( {script}\n) 2>&1"], {}, "/", None)
             code = await asyncio.shield(run.ended)

@@ -1,7 +1,7 @@
-"""The first process of an emulated sandbox: makes its namespaces and its root, and starts commands.
+"""The first process of an emulated sandbox: makes its namespaces and root, and starts commands.
 
-Run as a script with nothing but the standard library, and talked to over a socket, one JSON message a
-packet: see ``Inside``. Whoever holds the other end ends it by closing that; the kernel ends all else.
+Run as a script with nothing but the standard library, and talked to over a socket, one JSON message
+a packet: see ``Inside``. Closing the other end ends it, and then the kernel ends all else.
 """
 
 import ctypes
@@ -17,7 +17,13 @@ import sys
 import termios
 from contextlib import suppress
 
-NEW_MOUNTS, NEW_NAME, NEW_IPC, NEW_PIDS, NEW_NET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+NEW_MOUNTS, NEW_NAME, NEW_IPC, NEW_PIDS, NEW_NET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x20000000,
+    0x40000000,
+)
 READ_ONLY, REMOUNT, BIND, RECURSIVE, PRIVATE, DETACH = 1, 32, 4096, 16384, 1 << 18, 2
 PARENT_DEATH_SIGNAL = 1
 LIMIT = 4 << 20
@@ -103,7 +109,7 @@ def execute(argv, env):
 
 
 class Inside:
-    """Takes ``{"op": "exec" | "listen", "id": …}``; says ``{"id": …, "pid" | "error" | "exit": …}``."""
+    """Takes ``{"op": "exec" | "listen", "id"}``; says ``{"id", "pid" | "error" | "exit"}``."""
 
     def __init__(self, control):
         self.control = control
@@ -126,6 +132,8 @@ class Inside:
                 data, fds, _, _ = socket.recv_fds(self.control, LIMIT, 3)
                 if not data:
                     return
+                for fd in fds:
+                    os.set_inheritable(fd, False)
                 self.take(json.loads(data), fds)
 
     def reap(self):
@@ -190,12 +198,19 @@ class Inside:
             os._exit(127)
 
 
+ALL = NEW_MOUNTS | NEW_NAME | NEW_IPC | NEW_PIDS | NEW_NET
+
+
 def main():
+    if sys.argv[1] == "probe":  # can there be sandboxes here?
+        check(libc.unshare(ALL))
+        mount("none", "/", "", RECURSIVE | PRIVATE)
+        return
     config = json.loads(sys.argv[1])
     control = socket.socket(fileno=0)
     die_with_parent()
     os.setsid()
-    check(libc.unshare(NEW_MOUNTS | NEW_NAME | NEW_IPC | NEW_PIDS | NEW_NET))
+    check(libc.unshare(ALL))
     if child := os.fork():
         control.close()
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 255)

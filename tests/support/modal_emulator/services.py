@@ -1,4 +1,4 @@
-"""What both gRPC services share: only what is implemented is offered, and any method can be made to fail."""
+"""What both gRPC services share: what is not implemented is not offered, and calls can fail."""
 
 from __future__ import annotations
 

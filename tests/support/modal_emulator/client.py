@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Self
 
 SERVER = Path(__file__).with_name("server.py")
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -15,10 +17,13 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Emulator:
     """``with Emulator() as cloud: cloud("lose", sandbox=…)``; ``env`` leads the SDK to it."""
 
-    def __enter__(self) -> Emulator:
+    def __enter__(self) -> Self:
+        # Not measured itself, which would slow it down.
+        env = {name: it for name, it in os.environ.items() if not name.startswith("COVERAGE_")}
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, str(SERVER)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
+        )  # fmt: skip
         control, self._switches = self.process.stdout.readline().split()
         self.env = {
             "MODAL_SERVER_URL": f"http://127.0.0.1:{control}",
@@ -51,4 +56,17 @@ class Emulator:
 
     def alive(self, **tags: str) -> list[dict]:
         """The sandboxes that run and carry these tags."""
-        return [it for it in self("sandboxes") if it["alive"] and tags.items() <= it["tags"].items()]
+        return [
+            it for it in self("sandboxes") if it["alive"] and tags.items() <= it["tags"].items()
+        ]
+
+
+def missing() -> str:
+    """What keeps the emulator from running here; "" where nothing does."""
+    if sys.platform != "linux" or os.getuid() != 0:
+        return "the Modal emulator needs Linux and root, for namespaces: run the tests as root"
+    if not Path("/bin").is_symlink():
+        return "the Modal emulator needs a system whose /bin is in /usr"
+    probe = [sys.executable, "-I", "-S", str(SERVER.with_name("inside.py")), "probe"]
+    tried = subprocess.run(probe, capture_output=True, text=True, check=False)
+    return f"the Modal emulator cannot make namespaces: {tried.stderr}" if tried.returncode else ""

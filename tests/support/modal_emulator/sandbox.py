@@ -51,7 +51,7 @@ class Output:
         try:
             data = os.read(self._fd, 1 << 18)
         except BlockingIOError:
-            return
+            return None
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -60,8 +60,9 @@ class Output:
             return self.close()
         self.data += data
         if len(self.data) > BEHIND + AHEAD:
-            del self.data[: len(self.data) - BEHIND]
-            self.start += BEHIND
+            old = len(self.data) - BEHIND
+            del self.data[:old]
+            self.start += old
         self._watch()
         self._tell()
 
@@ -93,7 +94,7 @@ class Output:
 
 
 class Input:
-    """A command's input. What was written already may be written again: it is told by its offset."""
+    """A command's input. What has been written may come again: its offset tells."""
 
     def __init__(self, fd: int) -> None:
         os.set_blocking(fd, False)
@@ -199,7 +200,7 @@ class Sandbox:
         try:
             data, fds, _, _ = socket.recv_fds(self._control, 1 << 16, 2)
         except BlockingIOError:
-            return
+            return None
         except OSError:
             data, fds = b"", []
         if not data:

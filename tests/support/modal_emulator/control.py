@@ -8,6 +8,7 @@ import json
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -189,6 +190,18 @@ class Control(Service):
         yield pb.ImageJoinStreamingResponse(task_logs=[log], entry_id="1")
         yield pb.ImageJoinStreamingResponse(result=result, entry_id="2", eof=True)
 
+    async def ImageBuildChainGet(self, request):
+        step = pb.ImageBuildStep(image_id=request.image_id, builder_app_id="ap-0")
+        step.builder_task_id = request.image_id
+        step.started_at.FromSeconds(int(time.time()) - 600)
+        step.finished_at.FromSeconds(int(time.time()) + 1)
+        return pb.ImageBuildChainGetResponse(build_steps=[step])
+
+    async def AppFetchLogs(self, request):
+        lines = self.store.logs.get(request.task_id, "").splitlines(keepends=True)
+        items = [pb.TaskLogs(data=line, timestamp=time.time(), file_descriptor=1) for line in lines]
+        return pb.AppFetchLogsResponse(batches=[pb.TaskLogsBatch(items=items[-request.limit :])])
+
     async def ImageFromId(self, request):
         if request.image_id not in self.store.images:
             raise GRPCError(Status.NOT_FOUND, f"Image {request.image_id} not found")
@@ -205,11 +218,10 @@ class Control(Service):
             raise GRPCError(Status.ALREADY_EXISTS, f"Sandbox {definition.name} already exists")
         number = secrets.token_hex(6)
         upper = self.store.folder / "sandboxes" / number
-        sandbox = await Sandbox.start(
-            definition.name or number, image, upper, self.store.folder / "sandboxes" / f"{number}.run"
-        )
-        env = {f"MODAL_{name}": value for name, value in (("SANDBOX_ID", f"sb-{number}-V2"),
-                                                          ("TASK_ID", f"ta-{number}V"))}  # fmt: skip
+        scratch = upper.with_name(f"{number}.run")
+        title = definition.name or number
+        sandbox = await Sandbox.start(title, image, upper, scratch)
+        env = {"MODAL_SANDBOX_ID": f"sb-{number}-V2", "MODAL_TASK_ID": f"ta-{number}V"}
         for source in request.secret_sources:
             env |= source.env.contents
         entry = Entry(
@@ -263,10 +275,8 @@ class Control(Service):
     async def SandboxWaitV2(self, request):
         entry = self.store.entry(request.sandbox_id)
         if entry.result is None and request.timeout:
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(entry.ended.wait(), request.timeout)
-            except TimeoutError:
-                pass
         return pb.SandboxWaitResponse(result=entry.result, metadata=self._about(entry))
 
     async def SandboxTerminateV2(self, request):
@@ -285,12 +295,15 @@ class Control(Service):
              and (not request.app_id or entry.app == request.app_id)),
             key=lambda entry: entry.created, reverse=True,
         )  # fmt: skip
-        return pb.SandboxListResponse(
-            sandboxes=[
-                pb.SandboxInfo(id=entry.id, created_at=entry.created, app_id=entry.app,
-                               name=entry.definition.name, metadata=self._about(entry))
-                for entry in found[:PAGE]
-            ]  # fmt: skip
+        return pb.SandboxListResponse(sandboxes=[self._shown(entry) for entry in found[:PAGE]])
+
+    def _shown(self, entry: Entry) -> pb.SandboxInfo:
+        return pb.SandboxInfo(
+            id=entry.id,
+            created_at=entry.created,
+            app_id=entry.app,
+            name=entry.definition.name,
+            metadata=self._about(entry),
         )
 
     async def SandboxTagsGetV2(self, request):
@@ -308,9 +321,7 @@ class Control(Service):
         app = self.store.apps.get(request.app_name, "")
         if not (found := self._named(app, request.sandbox_name)):
             raise GRPCError(Status.NOT_FOUND, f"Sandbox {request.sandbox_name} not found")
-        return pb.SandboxGetFromNameResponse(
-            sandbox_id=found[0].id, metadata=self._about(found[0])
-        )
+        return pb.SandboxGetFromNameResponse(sandbox_id=found[0].id, metadata=self._about(found[0]))
 
     async def SandboxGetTaskIdV2(self, request):
         entry = self.store.entry(request.sandbox_id)

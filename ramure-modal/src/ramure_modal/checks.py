@@ -1,0 +1,28 @@
+"""What ``ramure doctor`` looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+
+from ramure.values import Problem
+
+PATIENCE = 15.0
+"""Seconds in which Modal has to answer."""
+
+
+async def cloud() -> list[Problem]:
+    """Whether there is a token, and whether Modal knows it."""
+    import modal
+
+    from ramure_modal.errors import unusable
+
+    try:
+        with anyio.fail_after(PATIENCE):
+            client: Any = await modal.Client.from_env.aio()
+            await client.hello.aio()
+    except Exception as error:  # noqa: BLE001 whatever it is, a person is to know
+        what, _, cure = unusable(error).partition("): ")
+        return [Problem(f"{what})" if cure else repr(error), cure)]
+    return []

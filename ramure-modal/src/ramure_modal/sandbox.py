@@ -1,0 +1,246 @@
+"""A sandbox as a plain machine: commands, their streams, and whether it is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ramure._exec import check_command
+from ramure._files import absolute
+from ramure._work import to_end
+from ramure.backends._marks import MARKS, new_mark
+from ramure.errors import MachineError, MachineGone, UsageError
+from ramure.machine import Command, Machine
+from ramure.values import MachineRef, PtySize
+from ramure_modal import errors
+from ramure_modal.image import ModalImage
+from ramure_modal.process import SandboxProcess, shell_words
+from ramure_modal.scripts import script
+
+if TYPE_CHECKING:
+    import modal
+
+TOOLS = "/opt/ramure/tools"
+LONGEST_COMMAND = 60_000
+"""Bytes of a command with its arguments: Modal takes 64 KiB, our own words included."""
+
+SAYING = 30.0
+"""Seconds in which a small script of ours has to end there."""
+
+REMOVAL = 60.0
+EXPIRED = 124
+"""What the SDK calls the exit code of a sandbox that reached its timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a sandbox is like: its folders, and programs that are there.
+
+    ``memory``: where files are kept in memory, and so in no snapshot; "" where they are nowhere.
+    """
+
+    workdir: str
+    state: str
+    shell: str = "sh"
+    node: str = ""
+    memory: str = ""
+
+    @classmethod
+    def read(cls, said: str) -> Facts:
+        """Read what ``prepare.sh`` says."""
+        found = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
+        return cls(
+            found["workdir"],
+            found["state"],
+            "bash" if "bash" in found else "sh",
+            found.get("node", ""),
+            found.get("memory", ""),
+        )
+
+
+class SandboxMachine(Machine):
+    """A Modal sandbox, without a relay."""
+
+    transports = ()
+    tools_dir = TOOLS
+
+    def __init__(
+        self, sandbox: modal.Sandbox, ref: MachineRef, image: ModalImage, facts: Facts
+    ) -> None:
+        self.sandbox = sandbox
+        self.image = image
+        self.facts = facts
+        self.name, self.ref = ref.name, ref
+        self.workdir, self.state_dir = facts.workdir, facts.state
+        self.processes: set[SandboxProcess] = set()
+        self.last_image: ModalImage | None = None
+        self._fate: MachineGone | None = None
+        self._asking = anyio.Lock()
+
+    # --- whether it is there
+
+    async def check(self) -> None:
+        """Ask Modal whether the sandbox runs. Where it cannot be asked, that is not its end.
+
+        Raises:
+            MachineGone: it has ended, or has been destroyed.
+        """
+        async with self._asking:
+            if self._fate is None:
+                try:
+                    code = await self.sandbox.poll.aio()
+                except Exception as error:  # noqa: BLE001 an error in asking is no answer
+                    self._not_found(error)
+                else:
+                    if code is not None:
+                        self.ended(code)
+        self.check_fate()
+
+    def _not_found(self, error: Exception) -> None:
+        from modal.exception import NotFoundError
+
+        if isinstance(error, NotFoundError):
+            self.ended(None)
+
+    def check_fate(self) -> None:
+        """Raises ``MachineGone`` where that is known."""
+        if self._fate is not None:
+            raise self._fate.with_traceback(None)
+
+    def ended(self, code: int | None) -> None:
+        """The sandbox has ended with this code; whoever waits for a command learns it."""
+        if self._fate is None:
+            self._end(self._expired() if code == EXPIRED else self._gone(code))
+
+    def _expired(self) -> MachineGone:
+        return errors.SandboxExpired(
+            f"the sandbox reached its timeout of {self.image.timeout} s; ask for more with "
+            "ModalImage(timeout=…), 24 h at most, or keep its files with at_limit='snapshot'",
+            machine=self.name,
+            image=self.last_image,
+        )
+
+    def _gone(self, code: int | None) -> MachineGone:
+        how = "is not known to Modal any more" if code is None else f"has ended (exit code {code})"
+        return MachineGone(f"the sandbox {how}", machine=self.name)
+
+    def _end(self, fate: MachineGone) -> None:
+        self._fate = fate
+        for process in list(self.processes):
+            process.fail(lambda: fate)
+
+    def trouble(self, error: Exception) -> MachineError:
+        """What an error of the SDK means for a sandbox that is still there."""
+        return errors.in_use(error, self.name)
+
+    # --- commands
+
+    async def open_process(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        pty: PtySize | None = None,
+    ) -> SandboxProcess:
+        """See ``Machine.open_process``. Another ``user`` needs root and ``setpriv`` there."""
+        check_command(command, env)
+        self.check_fate()
+        size = (str(pty.rows), str(pty.columns)) if pty else ("", "")
+        words = shell_words(self.facts.shell, command)
+        where = self.workdir if cwd is None else absolute(self, cwd)
+        argv = script("start", where, user or "", *size, *words)
+        if sum(map(len, argv)) > LONGEST_COMMAND:
+            raise UsageError("Modal takes commands of 64 KiB at most: use a file or the input")
+        mark = new_mark()
+        variables: dict[str, str | None] = {**(env or {}), MARKS: mark}
+        if pty:
+            variables.setdefault("TERM", "xterm-256color")
+        made: list[SandboxProcess] = []
+
+        async def start() -> None:
+            pipes = await self.sandbox.exec.aio(*argv, env=variables, text=False, pty=bool(pty))
+            made.append(SandboxProcess(self, pipes, mark, pty=bool(pty)))
+
+        try:
+            await to_end(start, SAYING)  # what has been started must be known
+            if made:
+                await made[0].begun(words[0])
+        except BaseException as error:
+            for process in made:
+                await process.aclose()
+            if isinstance(error, MachineError | OSError) or not isinstance(error, Exception):
+                raise
+            await self.check()
+            raise self.trouble(error) from error
+        if not made:
+            raise self.trouble(TimeoutError(f"no command could be started within {SAYING:g} s"))
+        return made[0]
+
+    async def run(self, *words: str) -> str:
+        """Run a small command of our own and give what it says.
+
+        Raises:
+            MachineError: the sandbox is gone, or it could not be run.
+        """
+        self.check_fate()
+        try:
+            with anyio.fail_after(SAYING):
+                return await say(self.sandbox, *words)
+        except Exception as error:
+            await self.check()
+            raise self.trouble(error) from error
+
+    # --- snapshots and its end
+
+    async def snapshot(self) -> ModalImage:
+        """See ``ModalMachine.snapshot``."""
+        if not self.facts.memory:
+            raise MachineError(
+                "its snapshots would hold keys: there is no memory for the state folder",
+                machine=self.name,
+            )
+        try:
+            image = await self.sandbox.snapshot_filesystem.aio()
+        except Exception as error:
+            await self.check()
+            raise self.trouble(error) from error
+        return replace(
+            self.image, source=image.object_id, workdir=self.workdir, registry_secret=None
+        )
+
+    async def destroy(self) -> None:
+        """See ``Machine.destroy``."""
+        self._end(MachineGone("it has been destroyed", machine=self.name))
+        await to_end(partial(terminate, self.sandbox, self.name), REMOVAL)
+
+
+async def say(sandbox: modal.Sandbox, *words: str) -> str:
+    """What a command says; raises what the SDK raises, and ``RuntimeError`` where it fails."""
+    process: Any = await sandbox.exec.aio(*words, text=False)
+    said: bytes = await process.stdout.read.aio()
+    code = await process.wait.aio()
+    if code:
+        raise RuntimeError(f"`{words[0]}` ended with exit code {code}")
+    return said.decode("utf-8", "replace")
+
+
+async def terminate(sandbox: modal.Sandbox, name: str) -> None:
+    """End a sandbox; nothing happens where it has ended.
+
+    Raises:
+        LinkBroken: Modal could not be told.
+    """
+    from modal.exception import NotFoundError
+
+    try:
+        await sandbox.terminate.aio()
+    except NotFoundError:
+        return
+    except Exception as error:
+        raise errors.in_use(error, name) from error
