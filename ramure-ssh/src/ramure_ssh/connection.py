@@ -139,6 +139,9 @@ class Connection:
                 self._notify()
                 tasks.start_soon(self._until_closed, ssh)
                 await session.closed.wait()
+                if not self.warden.heard:
+                    # An account that runs no commands: whoever asks for one is told.
+                    await ssh.wait_closed()
                 tasks.cancel_scope.cancel()
         except* LOST:
             pass

@@ -32,6 +32,9 @@ CONNECTING = 30.0
 
 SSH_PORT = 22
 
+NOBODY: tuple[list[str], list[str], list[str]] = ([], [], [])
+"""Whom a host may be, where no key is known."""
+
 LOCAL = frozenset({errno.ENOENT, errno.EACCES, errno.EISDIR})
 """Errors of files on this computer; no network gives these."""
 
@@ -71,6 +74,7 @@ class Login:
         return {
             "keys": list(self.keys),
             "certificates": list(self.certificates),
+            "config": self.config,
             "known_hosts": self.known_hosts,
         }
 
@@ -93,50 +97,43 @@ class Login:
         """
         guard = _Guard()
         try:
-            options = await self._options(guard)
-            return await asyncssh.connect(options=options)
+            return await asyncssh.connect(**await self._arguments(guard))
         except (OSError, asyncssh.Error, ValueError) as error:
             raise explain(self.address, error, guard) from error
 
-    async def _options(self, guard: _Guard) -> asyncssh.SSHClientConnectionOptions:
-        password = await _ask(self.password, "RAMURE_SSH_PASSWORD")
-        passphrase = await _ask(self.passphrase, "RAMURE_SSH_PASSPHRASE")
+    async def _arguments(self, guard: _Guard) -> dict[str, Any]:
         chosen: dict[str, Any] = {
-            "username": self.address.user,
             "port": self.address.port,
+            "username": self.address.user,
+            "config": self.config,
             "client_keys": list(self.keys),
             "client_certs": list(self.certificates),
             "known_hosts": self.known_hosts,
-            "passphrase": passphrase,
+            "password": await _ask(self.password, "RAMURE_SSH_PASSWORD"),
+            "passphrase": await _ask(self.passphrase, "RAMURE_SSH_PASSPHRASE"),
         }
-
-        def make() -> asyncssh.SSHClientConnectionOptions:
-            # In a thread: it reads files, and deriving a key from a passphrase takes long.
-            options = asyncssh.SSHClientConnectionOptions(
-                **{name: value for name, value in chosen.items() if value},
-                host=self.address.host,
-                config=self.config or (),
-                client_factory=lambda: guard,
-                password=password,
-                keepalive_interval=self.keepalive,
-                keepalive_count_max=SILENT,
-                connect_timeout=CONNECTING,
-                login_timeout=CONNECTING,
-                x11_forwarding=False,
-                gss_auth=False,
-                gss_kex=False,
-                request_pty=False,
-                encoding=None,
-            )
-            if not options.config.get("Ciphers"):  # a person's own choice is theirs
-                options = asyncssh.SSHClientConnectionOptions(options, encryption_algs=CIPHERS)
-            if options.known_hosts is None:  # "none" is no files, and not: trust everybody
-                options.known_hosts = b""
-            guard.known_hosts = options.known_hosts or guard.known_hosts
-            guard.alias = options.host_key_alias
-            return options
-
-        return await to_thread.run_sync(make)
+        arguments: dict[str, Any] = {
+            **{name: value for name, value in chosen.items() if value},
+            "host": self.address.host,
+            "client_factory": lambda: guard,
+            "keepalive_interval": self.keepalive,
+            "keepalive_count_max": SILENT,
+            "connect_timeout": CONNECTING,
+            "login_timeout": CONNECTING,
+            "x11_forwarding": False,
+            "gss_auth": False,
+            "gss_kex": False,
+        }
+        look = {"config": (), **arguments}  # where connect() has the person's own by default
+        # In a thread: it reads files, and deriving a key from a passphrase takes long.
+        options = await to_thread.run_sync(lambda: asyncssh.SSHClientConnectionOptions(**look))
+        if not options.config.get("Ciphers"):  # a person's own choice is theirs
+            arguments["encryption_algs"] = CIPHERS
+        if options.known_hosts is None:  # "none" is no files, and not: trust everybody
+            arguments["known_hosts"] = NOBODY
+        guard.known_hosts = arguments.get("known_hosts") or options.known_hosts or guard.known_hosts
+        guard.alias = options.host_key_alias
+        return arguments
 
 
 class _Guard(asyncssh.SSHClient):
@@ -181,12 +178,14 @@ def explain(address: Address, error: Exception, guard: _Guard) -> SSHError:
         return LoginRefused(
             f"{where} refused all keys and passwords that were offered: add a key to it "
             f"(ssh-copy-id {address.host}), name one with keys= in SSHImage or IdentityFile in "
-            "~/.ssh/config, start an ssh-agent, or set RAMURE_SSH_PASSWORD"
+            "~/.ssh/config, start an ssh-agent, or set RAMURE_SSH_PASSWORD, or for a locked key "
+            "RAMURE_SSH_PASSPHRASE"
         )
     if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
+        needs = "pip install bcrypt" if "bcrypt" in str(error) else "set RAMURE_SSH_PASSPHRASE"
         return LoginRefused(
             f"{where}: a key cannot be read: {error}; where it has a passphrase, add it to an "
-            "ssh-agent (ssh-add), or set RAMURE_SSH_PASSPHRASE"
+            f"ssh-agent (ssh-add), or {needs}"
         )
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return SSHError(f"{where}: no algorithm is known to both sides: {error}")

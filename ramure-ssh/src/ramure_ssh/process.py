@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 from anyio import BrokenResourceError, EndOfStream
@@ -49,7 +50,8 @@ class SSHProcess(Process):
         Raises:
             OSError, MachineGone, UnfitAccount, LinkBroken: as ``Machine.open_process``.
         """
-        self._session.write(line(script))
+        with suppress(BrokenResourceError):  # what it says tells more
+            self._session.write(line(script))
         await self.begun(word)
 
     async def begun(self, word: str) -> list[str]:
@@ -86,7 +88,7 @@ class SSHProcess(Process):
         return match[1].decode("utf-8", "replace").split(" ")
 
     async def _words(self, heard: bytes) -> str:
-        with anyio.move_on_after(1):
+        with anyio.move_on_after(1), suppress(BrokenResourceError):
             async for data in self._session.stderr:
                 heard += data
         said = " ".join(heard.decode("utf-8", "replace").split())[-500:]

@@ -31,6 +31,7 @@ class Warden:
 
     Attributes:
         gone: names of machines that the host has removed by itself.
+        heard: the host has said something, once.
     """
 
     COMMAND = BOOT
@@ -41,6 +42,7 @@ class Warden:
         self._killings: dict[int, _Killing] = {}
         self._numbers = count(1)
         self.gone: set[str] = set()
+        self.heard = False
 
     def own(self, machine: str, every: float) -> None:
         """Keep a machine alive, by a sign every so many seconds."""
@@ -110,6 +112,7 @@ class Warden:
             while True:
                 said = (await stdout.receive_until(b"\n", 10_000)).decode("ascii", "replace")
                 verb, _, what = said.strip().partition(" ")
+                self.heard = self.heard or verb == "ready"
                 if verb == "gone" and what in self._machines:
                     self.gone.add(what)
                 elif verb == "killed" and (killing := self._killings.pop(int(what), None)):

@@ -62,7 +62,7 @@ stop() {
 # Remove the machine in folder $1, whose mark is $2; the watch over it, too, unless that is us.
 remove() {
   read -r watch 2>/dev/null <"$1/watch" && [ "$watch" != "$RAMURE_WATCH" ] && slay "RAMURE_WATCH=$watch"
-  : >"$1/ending" 2>/dev/null
+  [ ! -d "$1" ] || echo >"$1/ending"
   for file in "$1"/as-*; do
     [ -e "$file" ] && [ "$(id -u)" != 0 ] || continue
     sudo -n -u "${file##*/as-}" -- sh -c "$host_sh
@@ -98,12 +98,12 @@ watch() {
 # of it $6, the watch's own mark $7.
 make() {
   find_base
+  case $5 in '' | '~') workdir=$HOME ;; '~/'*) workdir=$HOME/${5#??} ;; /*) workdir=$5 ;; *) workdir=$HOME/$5 ;; esac
+  cd "$workdir" 2>/dev/null || { echo "there is no folder $workdir" >&2; exit 1; }
   mkdir -p "$base" || exit 1
   [ -O "$base" ] || { echo "$base belongs to somebody else" >&2; exit 1; }
   chmod 700 "$base" "${base%/*}" || exit 1
   folder=$base/$1
-  case $5 in '' | '~') workdir=$HOME ;; '~/'*) workdir=$HOME/${5#??} ;; /*) workdir=$5 ;; *) workdir=$HOME/$5 ;; esac
-  cd "$workdir" 2>/dev/null || { echo "there is no folder $workdir" >&2; exit 1; }
   set -C
   echo "$6" 2>/dev/null >"$folder.json" || { echo 'there is one of this name' >&2; exit 1; }
   set +C
@@ -133,6 +133,7 @@ list() {
 # Serve a program for as long as it is connected; it says one thing a line.
 serve() {
   find_base
+  echo ready
   while read -r verb one two three four; do
     case $verb in
       alive) if [ -d "$base/$one" ]; then : >"$base/$one/alive"; else echo "gone $one"; fi ;;

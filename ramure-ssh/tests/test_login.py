@@ -1,0 +1,215 @@
+"""Getting in, and being told why not."""
+
+import shutil
+from getpass import getuser
+from pathlib import Path
+
+import anyio
+import asyncssh
+import pytest
+
+import ssh_servers
+from ramure.errors import MachineStartFailed, PlacementError
+from ramure.values import Host
+from ramure_ssh.errors import (
+    HostKeyChanged,
+    HostKeyUnknown,
+    HostUnreachable,
+    LoginRefused,
+    SSHError,
+    UnfitAccount,
+)
+
+
+def known(home):
+    return home / ".ssh" / "known_hosts"
+
+
+async def runs(machine):
+    try:
+        return (await machine.exec("echo here")).stdout == "here\n"
+    finally:
+        await machine.destroy()
+
+
+async def test_by_an_alias(box, provision):
+    assert await runs(await provision())
+
+
+async def test_by_an_address(box, provision, keys):
+    host = f"{getuser()}@{box.address}:{box.port}"
+    assert await runs(await provision(host=host, keys=(keys / "key",)))
+
+
+@pytest.mark.parametrize(
+    "location",
+    [None, "", "me@", "@box", "me@box:0", "me@box:70000", "me@box/x", "a b", "-oProxyCommand=x"],
+)
+async def test_what_is_no_address(backend, location):
+    with pytest.raises(PlacementError):
+        backend.check_host(Host("ssh", None, location))
+
+
+async def test_a_password_has_no_place_in_an_address(backend):
+    with pytest.raises(PlacementError, match="RAMURE_SSH_PASSWORD") as caught:
+        backend.check_host(Host("ssh", None, "me:hunter2@box"))
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_an_unknown_host_key(box, provision, here):
+    known(here).write_text("")
+    fingerprint = asyncssh.read_public_key(box.folder / "host_key.pub").get_fingerprint()
+    with pytest.raises(HostKeyUnknown, match=r"connect once with `ssh -p \d+ 127") as caught:
+        await provision()
+    assert fingerprint in str(caught.value)
+
+
+async def test_a_changed_host_key(box, provision, here, tmp_path):
+    ssh_servers.new_key(tmp_path / "other")
+    kind, key, *_ = (tmp_path / "other.pub").read_text().split()
+    known(here).write_text(f"[{box.address}]:{box.port} {kind} {key}\n")
+    with pytest.raises(HostKeyChanged, match=r"ssh-keygen -R '\[127.0.0.1\]:\d+'"):
+        await provision()
+
+
+async def test_a_hashed_host_key(box, provision, here):
+    await anyio.run_process(["ssh-keygen", "-q", "-H", "-f", known(here)])
+    assert "127.0.0.1" not in known(here).read_text()
+    assert await runs(await provision())
+
+
+async def test_a_revoked_host_key(box, provision, here):
+    line = known(here).read_text()
+    known(here).write_text(line + "@revoked " + line)
+    with pytest.raises(SSHError):
+        await provision()
+
+
+async def test_no_known_hosts_file_at_all_trusts_nobody(box, provision, here):
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + "  UserKnownHostsFile none\n")
+    with pytest.raises(HostKeyUnknown):
+        await provision()
+
+
+async def test_a_host_certificate(new_server, provision, here, tmp_path):
+    ssh_servers.new_key(tmp_path / "authority")
+    server = new_server()
+    sign = ["ssh-keygen", "-q", "-s", tmp_path / "authority", "-I", "x", "-h", "-n", "127.0.0.1"]
+    await anyio.run_process([*sign, server.folder / "host_key.pub"])
+    server.stop()
+    server.configure(f"HostCertificate {server.folder}/host_key-cert.pub")
+    server.start()
+    known(here).write_text(
+        f"@cert-authority [127.0.0.1]:{server.port} {(tmp_path / 'authority.pub').read_text()}"
+    )
+    assert await runs(await provision(host="own"))
+
+
+async def test_a_key_that_is_not_wanted(box, provision, here, tmp_path):
+    ssh_servers.new_key(tmp_path / "other")
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text().replace(f"{box.folder}/key", f"{tmp_path}/other"))
+    with pytest.raises(LoginRefused, match="ssh-copy-id"):
+        await provision()
+
+
+async def test_a_key_with_a_passphrase(new_server, provision, tmp_path, monkeypatch):
+    server = new_server()
+    key = tmp_path / "locked"
+    make = ["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "open sesame", "-f", key]
+    await anyio.run_process(make)
+    (server.folder / "authorized").write_bytes((tmp_path / "locked.pub").read_bytes())
+    with pytest.raises(LoginRefused, match="RAMURE_SSH_PASSPHRASE"):
+        await provision(host="own", keys=(key,))
+    assert await runs(await provision(host="own", keys=(key,), passphrase=lambda: "open sesame"))
+    monkeypatch.setenv("RAMURE_SSH_PASSPHRASE", "open sesame")
+    assert await runs(await provision(host="own", keys=(key,)))
+
+
+async def test_nobody_there(new_server, provision):
+    new_server().stop()
+    with pytest.raises(HostUnreachable, match=r"ssh://own cannot be reached.*`ssh own`"):
+        await provision(host="own")
+
+
+async def test_a_config_file_of_its_own(box, provision, here, tmp_path):
+    (here / ".ssh" / "config").rename(tmp_path / "elsewhere")
+    known(here).rename(tmp_path / "known")
+    machine = await provision(config=tmp_path / "elsewhere", known_hosts=tmp_path / "known")
+    assert await runs(machine)
+
+
+async def test_by_way_of_another_host(box, new_server, provision, here):
+    new_server()
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + "  ProxyJump box\n")
+    assert await runs(await provision(host="own"))
+
+
+async def test_a_folder_that_is_not_there(box, provision, far_home):
+    with pytest.raises(MachineStartFailed, match=r"there is no folder .*/not/there"):
+        await provision(workdir="~/not/there")
+    assert not (far_home / ".ramure" / "machines").exists()
+
+
+async def test_folders_are_relative_to_the_home(box, provision, work, far_home):
+    name = Path(work).name
+    for number, workdir in enumerate((name, f"~/{name}", work)):
+        machine = await provision(f"m{number}", workdir=workdir)
+        assert machine.workdir == work
+        await machine.destroy()
+    machine = await provision()
+    assert machine.workdir == str(far_home)
+    await machine.destroy()
+
+
+# --- other shells
+
+
+def through(program):
+    """A server on which all goes through another shell than the account's own."""
+    return f'ForceCommand {program} -c "$SSH_ORIGINAL_COMMAND"'
+
+
+@pytest.mark.parametrize("shell", ["fish", "tcsh", "dash", "bash"])
+async def test_other_login_shells(new_server, provision, shell, which):
+    new_server(more=through(which(shell)))
+    machine = await provision(host="own", env={"ODD": 'it\'s "odd"\n!$HOME\\'})
+    result = await machine.exec(["printf", "%s|", "a'b", "c\nd", "!e", "$f", "\\g", ""])
+    assert result.stdout == "a'b|c\nd|!e|$f|\\g||"
+    assert (await machine.exec('printf %s "$ODD"; exit 3')).stdout == 'it\'s "odd"\n!$HOME\\'
+    assert (await machine.exec("kill -9 $$")).exit_code in {-9, 137}
+    assert (await machine.exec("sleep 1000", timeout=0.5)).timed_out
+    await machine.destroy()
+
+
+@pytest.fixture
+def which():
+    """Gives a shell's path; those that are not installed are stood in for by the account's own."""
+
+    def find(shell):
+        return shutil.which(shell) or pytest.skip(f"there is no {shell}: install it to test it")
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("ForceCommand echo only backups here", "only backups here"),
+        ("ForceCommand exit 1", "it says nothing"),
+        ("ForceCommand internal-sftp", "runs no commands"),
+    ],
+)
+async def test_an_account_that_runs_no_commands(new_server, provision, command, words):
+    new_server(more=command)
+    with pytest.raises(UnfitAccount, match=words):
+        await provision(host="own")
+
+
+async def test_a_shell_that_talks_first(new_server, provision):
+    new_server(more='ForceCommand echo Welcome; echo to $USER; sh -c "$SSH_ORIGINAL_COMMAND"')
+    machine = await provision(host="own")
+    assert (await machine.exec("echo here")).stdout == "here\n"
+    await machine.destroy()
