@@ -50,14 +50,18 @@ class Job(Generic[T]):
         self._scope = anyio.CancelScope()
         self._value: list[T] = []
         self._error: BaseException | None = None
+        self.begun = False
         self.done = anyio.Event()
 
     async def run(self) -> None:
-        """Do the work; raises nothing but its cancellation.
+        """Do the work, unless it has begun already; raises nothing but its cancellation.
 
         ``sys.exit()``, too, is for whoever waits: raised here it would end a task group that knows
         nothing of it.
         """
+        if self.begun:
+            return
+        self.begun = True
         try:
             with self._scope:
                 self._value.append(await self._work())
@@ -70,8 +74,16 @@ class Job(Generic[T]):
             self.done.set()
 
     def cancel(self) -> None:
-        """Ask the work to stop; it removes what it has made so far."""
+        """Ask the work to stop; it removes what it has made so far.
+
+        What has not begun never does: where the event loop is being closed, the task for it has
+        been cancelled before its first step.
+        """
         self._scope.cancel()
+        if not self.begun:
+            self.begun = True
+            self._error = CancelledError()
+            self.done.set()
 
     @property
     def made(self) -> list[T]:
@@ -175,6 +187,12 @@ async def finish(tasks: TaskGroup, work: Callable[..., Awaitable[object]], *args
             await work(*args)
 
     job = Job(shielded)
-    tasks.start_soon(job.run)
-    await outlast(job.done)
+
+    def begin() -> None:
+        if not job.begun:
+            tasks.start_soon(job.run)
+
+    begin()
+    # Again where the event loop is being closed: it cancels tasks before their first step.
+    await outlast(job.done, begin)
     job.outcome()

@@ -563,3 +563,34 @@ def test_a_root_in_a_thread_may_outlast_the_one_in_the_main_thread(start):
     assert program.hear("through") == ["main", "other", "main ends", "other ends"]
     assert program.end() == (0, "")
     program.wait_clean(BOUND)
+
+
+CLOSED_AT_ONCE = """
+@ramure.agent_process
+async def child():
+    await agent("w", harness=ScriptedHarness(["x"]))
+    await wait()
+
+@ramure.agent_process
+async def main():
+    spawn(child)
+    await child()
+
+async def closed():
+    root = asyncio.create_task(main())
+    for _ in range(STEPS):
+        await asyncio.sleep(0)
+    # The event loop is closed over it, and cancels its tasks, whichever have begun.
+
+asyncio.run(closed())
+"""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 10, 40])
+def test_a_loop_that_is_closed_over_a_starting_run(start, steps):
+    program = start(CLOSED_AT_ONCE.replace("STEPS", str(steps)))
+    code, errors = program.end()
+    assert code == 0, errors
+    assert "never retrieved" not in errors
+    assert "unhandled exception" not in errors
+    program.wait_clean(10)

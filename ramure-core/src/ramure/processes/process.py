@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar, cast
 
 import anyio
@@ -121,6 +122,7 @@ class Process:
         self._body = Interruption()
         self._handlers: set[Interruption] = set()
         self._handlers_done = asyncio.Event()
+        self._start: Callable[[], object] = lambda: None
         self._tasks: TaskGroup | None = None
         self._handler_tasks: asyncio.TaskGroup | None = None
 
@@ -226,6 +228,8 @@ class Process:
         if self.alive:
             self._cancelled = True
             self._body.cancel()
+        if self.status == "starting":
+            self._start()
 
     def hurry(self) -> None:
         """End without giving body, children and handlers their time to finish."""
@@ -281,8 +285,15 @@ class Process:
 
     # --- its life
 
-    async def run(self, body: Callable[[], Awaitable[Any]]) -> None:
-        """Run the body and everything that follows from it. Never raises for an outcome."""
+    def start_in(self, tasks: TaskGroup, body: Callable[[], Awaitable[Any]]) -> None:
+        """Run the body, and everything that follows from it, as a task."""
+        # Kept: where the event loop is being closed, it cancels tasks before their first step.
+        self._start = partial(tasks.start_soon, self._run, body)
+        self._start()
+
+    async def _run(self, body: Callable[[], Awaitable[Any]]) -> None:
+        if self.status != "starting":
+            return
         current.set(self)
         self.status = "running"
         self.emit("started", {"name": self.name})
@@ -414,7 +425,7 @@ class Process:
         child = Process(name, self.runtime, parent=self, placement=placement, options=options)
         self.children.append(child)
         self._stir()
-        self._group.start_soon(child.run, body)
+        child.start_in(self._group, body)
         return child
 
     # --- agents and machines

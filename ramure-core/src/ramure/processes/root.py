@@ -90,6 +90,8 @@ class Root:
             self.name, tasks, log_dir=options.log_dir, listener=options.listener, plugins=plugins
         )
         control = Control()
+        # A program that ends at once cancels us here, where nothing has been begun yet.
+        await asyncio.sleep(0)
         try:
             await complete(tasks, runtime.start)
             process = Process(self.name, runtime, parent=None, placement=placement, options=options)
@@ -97,7 +99,7 @@ class Root:
             self.process = process
             if self._signal:  # it came while the run was starting
                 self.end(self._signal)
-            tasks.start_soon(process.run, self.body)
+            process.start_in(tasks, self.body)
             tasks.start_soon(tend, process)
             self.begun.set()
             await outlast(process.ended, process.cancel)
