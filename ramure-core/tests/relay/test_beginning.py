@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from ramure import AgentStartFailed, agent, agent_process
+from ramure.agents import lifecycle
 from ramure.errors import MachineError, RelayUnavailable
 from ramure.plugins import Plugins
 from ramure.relay import RelayedMachine
@@ -136,10 +137,19 @@ def bare(monkeypatch, ramure_home):
     return bare_machines
 
 
-async def test_a_machine_that_nothing_leads_from(bare):
-    with pytest.raises(AgentStartFailed, match="no relay on it"):
+async def test_a_machine_that_nothing_leads_from(bare, monkeypatch):
+    async def refuse(*_, **__):
+        raise RelayUnavailable("there is no Node.js", machine="bare")
+
+    monkeypatch.setattr("ramure.relay.machine.install", refuse)
+    with pytest.raises(AgentStartFailed, match=r"there is no Node\.js"):
         await program(Anywhere([]))()
     assert bare.asked == [None]
+
+
+async def test_a_machine_with_a_node_of_its_own(bare):
+    machine = await program(Anywhere([]))()
+    assert machine.transports == ("relay",)
 
 
 async def test_an_agents_machine_is_equipped_first(bare, tmp_path):
@@ -157,3 +167,10 @@ async def test_a_set_that_cannot_be_brought_fails_the_agent(bare, tmp_path, monk
     monkeypatch.setattr(bare, "tools_dir", "/proc/tools")
     with pytest.raises(AgentStartFailed, match=r"'worker'.*cannot be brought.*/proc/tools"):
         await program(harness)()
+
+
+async def test_a_machine_that_does_not_make_a_folder(bare, monkeypatch):
+    monkeypatch.setattr(lifecycle, "SETTLING", 0.3)
+    monkeypatch.setattr(lifecycle, "_SETTLE", "sleep 3600")
+    with anyio.fail_after(HANGS), pytest.raises(AgentStartFailed, match="no answer within"):
+        await program(Anywhere([]))()
