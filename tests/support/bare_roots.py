@@ -17,14 +17,15 @@ from ramure.hookspecs import BackendInfo
 from ramure.relay import RelayedMachine
 from ramure.values import Host
 
-# $1 root, $2 what is mounted read-only at /opt/tools, or nothing; $3 cwd, then the command. A mount
-# namespace of its own: nothing stays mounted.
+# $1 root, $2 what is mounted read-only at /opt/tools, or nothing, $3 "no": /dev/shm is read-only,
+# $4 cwd, then the command. A mount namespace of its own: nothing stays mounted.
 ENTER = """
 for made in proc dev sys; do mount --rbind "/$made" "$1/$made" || exit 70; done
 if [ -n "$2" ]; then
   mount --bind "$2" "$1/opt/tools" && mount -o remount,bind,ro "$1/opt/tools" || exit 70
 fi
-root=$1; shift 2
+if [ "$3" = no ]; then mount -o remount,bind,ro "$1/dev/shm" || exit 70; fi
+root=$1; shift 3
 exec chroot "$root" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$@"
 """
 FOLDERS = ["bin", "dev", "etc", "opt/tools", "proc", "root", "run", "sys", "tmp", "usr/bin", "work"]
@@ -63,13 +64,15 @@ class RootMachine(PlainMachine):
         super().__init__(local)
         self.root = root
         self.mount = ""
+        self.shared_memory = "yes"
         self.workdir, self.state_dir = "/work", "/run/ramure"
 
     async def open_process(self, command, *, cwd=None, env=None, user=None, pty=None):
         if isinstance(command, str):
             command = ["sh", "-c", command]
         where = os.path.join("/work", cwd or "")  # noqa: PTH118 a path in the root
-        inside = [*UNSHARE, "sh", "-c", ENTER, "sh", str(self.root), self.mount, where, *command]
+        how = (str(self.root), self.mount, self.shared_memory, where)
+        inside = [*UNSHARE, "sh", "-c", ENTER, "sh", *how, *command]
         own = {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root",
@@ -89,12 +92,16 @@ class RootImage(FarImage):
 
 
 class RootBackend(FarBackend):
-    """Makes such machines. ``made``: all so far; ``mounts``: tool sets become part of them."""
+    """Makes such machines. ``made``: all so far; ``mounts``: tool sets become part of them.
+
+    ``shared_memory``: ``yes``, or ``no``.
+    """
 
     name = "root"
     image_type = RootImage
     made = []  # noqa: RUF012 for tests to look at
     mounts = False
+    shared_memory = "yes"
 
     def read_image(self, text):
         return RootImage(self._local.read_image(text).workdir)
@@ -102,7 +109,7 @@ class RootBackend(FarBackend):
     async def provision(self, image, host, *, name, labels, tools=None):
         local = await self._local.provision(image, Host("local"), name=name, labels=labels)
         machine = RootMachine(local, make_root(Path(local.state_dir) / "root"))
-        shutil.copytree(os.environ["PI_CODING_AGENT_DIR"], machine.root / "root/.pi/agent")
+        machine.shared_memory = self.shared_memory
         if self.mounts and tools is not None:
             machine.mount = str(await tools.assemble(await machine.platform()))
             machine.mounted_tools = {tools.name: "/opt/tools"}

@@ -146,7 +146,7 @@ class AgentSpec:
         model: as the harness reads it (pi: ``provider/model[:thinking]``); None for its default.
         env: further environment. May hold secrets.
         lease: seconds that the agent goes on once the run is out of reach.
-        options: whatever else this harness understands.
+        options: whatever else this harness understands. May hold secrets.
     """
 
     run: str
@@ -159,7 +159,7 @@ class AgentSpec:
     model: str | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     lease: float = 10.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """pi on machines that have neither pi, nor Node.js, nor tmux, nor a C library."""
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 import bare_roots
 from bare_roots import RootBackend
 from ramure import agent, agent_process, done, machine, wait
+from ramure.harnesses.pi.tmux import TmuxServer
 from ramure.plugins import Plugins
 from ramure.testing import ScriptedModel, ToolCall
+from ramure.testing._stage import processes_with
 from ramure.values import PtySize
 
 pytestmark = pytest.mark.pi
@@ -161,3 +164,88 @@ async def test_cancelled_while_it_is_brought(roots, monkeypatch):
                 with anyio.fail_after(HANGS):
                     await began.wait()
                 tasks.cancel_scope.cancel()
+
+
+# --- keys
+
+
+def found(text, *folders):
+    """The files below these folders that hold this text."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def pi_folder(root):
+    """The one agent's state folder, and its own pi folder as its machine names it."""
+    [keys] = (root / "run/ramure").glob("agent*/keys")
+    return keys.parent, Path(keys.read_text().strip())
+
+
+def gone(*folders):
+    return not any(folder.exists() for folder in folders)
+
+
+def in_memory():
+    return {*Path("/dev/shm").glob("ramure-*")}
+
+
+@pytest.mark.parametrize("memory", [True, False], ids=["in memory", "on disk"])
+async def test_an_agent_gets_the_key_of_its_provider_only(roots, tmp_path, monkeypatch, memory):
+    person = tmp_path / "person"
+    monkeypatch.setenv("PI_CODING_AGENT_DIR", str(person))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    monkeypatch.setattr(roots, "shared_memory", "yes" if memory else "no")
+    seen = {}
+
+    @agent_process(host="root", timeout=150)
+    async def main(key):
+        worker = await finisher("worker")
+        root = roots.made[-1].root
+        state, folder = pi_folder(root)
+        seen["folder"] = folder if memory else root / folder.relative_to("/")
+        assert str(folder).startswith("/dev/shm/ramure-" if memory else "/run/ramure/agent")
+        assert seen["folder"].stat().st_mode & 0o777 == 0o700
+        holding = found(key, seen["folder"])
+        assert {path.name for path in holding} == {"models.json"}
+        assert not [path for path in holding if path.stat().st_mode & 0o077]
+        assert memory == (not found(key, state, root / "root", root / "tmp"))
+        assert not found("another-key", seen["folder"], state)
+        assert not processes_with(key)  # neither arguments nor environment
+        await worker.send("Finish.")
+        return await wait()
+
+    async with ScriptedModel([ToolCall("finish", summary="well"), ""]) as model:
+        model.pi_folder(person)
+        models = json.loads((person / "models.json").read_text())
+        models["providers"]["other"] = {**models["providers"]["scripted"], "apiKey": "another-key"}
+        (person / "models.json").write_text(json.dumps(models))
+        auth = {"openai": {"type": "api_key", "key": "another-key"}}
+        (person / "auth.json").write_text(json.dumps(auth))
+        before = {path: path.read_bytes() for path in person.iterdir()}
+        assert await main(model.key) == "well"
+    assert not seen["folder"].exists()
+    assert {path: path.read_bytes() for path in person.iterdir()} == before
+
+
+async def test_a_cancelled_start_leaves_no_key(roots, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "")
+    before = in_memory()
+    began = anyio.Event()
+    start = TmuxServer.start
+
+    async def slow(self, *arguments):
+        began.set()
+        await anyio.sleep_forever()
+        return await start(self, *arguments)
+
+    monkeypatch.setattr(TmuxServer, "start", slow)
+    async with ScriptedModel([""]) as model:
+        with model.use():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(quick_start)
+                with anyio.fail_after(HANGS):
+                    await began.wait()
+                made = in_memory() - before
+                tasks.cancel_scope.cancel()
+    assert made
+    assert gone(*made)

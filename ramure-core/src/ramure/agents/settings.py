@@ -42,4 +42,4 @@ class AgentSettings:
     start_timeout: float = START_TIMEOUT
     stall_timeout: float | None = STALL_TIMEOUT
     nudge: Nudge | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)

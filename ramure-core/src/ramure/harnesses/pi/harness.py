@@ -9,15 +9,18 @@ process on the machine that blocks until the launcher has ended.
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 import anyio
 
 from ramure import paths
+from ramure._work import in_thread, to_end
 from ramure.errors import AgentStartFailed, LinkBroken, MachineError, MachineGone
 from ramure.harness import Harness, Session
-from ramure.harnesses.pi import launch, remote, toolset
+from ramure.harnesses.pi import keys, launch, remote, toolset
 from ramure.harnesses.pi.portable import PiToolSet
 from ramure.harnesses.pi.tmux import TmuxServer, session_name
 from ramure.harnesses.pi.toolset import Tools
@@ -53,11 +56,15 @@ class PiHarness(Harness):
     The ``AgentSpec.options`` it understands: ``thinking`` (a level as in ``pi --thinking``),
     ``approve`` (trust the working directory's own pi settings and extensions), and ``flags``
     (a list of further arguments).
+
+    Agents on this computer use the person's own pi folder. Those elsewhere get only the key of
+    their model's provider, unless ``keys`` says otherwise: a list of providers and environment
+    variables, a mapping of these to keys, or ``[]`` for none (then their machine has to have one).
     """
 
     name = "pi"
     tools: PiToolSet
-    options = frozenset({"thinking", "approve", "flags"})
+    options = frozenset({"thinking", "approve", "flags", "keys"})
 
     def __init__(self) -> None:
         self.tools = PiToolSet()
@@ -135,13 +142,16 @@ class PiSession(Session):
         """Put everything in place and start pi; leave nothing where that fails."""
         spec = self._spec
         command = launch.command(spec, self._tools, self._bridge)
+        here = self._machine.here
+        access = None if here else await in_thread(partial(keys.grant, spec), pool="keys")
         script = launch.prepare(
-            spec, self._tools, address, cache=self._cache(), keep=self._machine.here
+            spec, self._tools, address, cache=self._cache(), keep=here, access=access
         )
-        done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=PREPARE_WITHIN)
-        if not done.ok:
-            why = f"no answer in {PREPARE_WITHIN:g} s" if done.timed_out else done.stderr.strip()
-            raise AgentStartFailed(f"{spec.state_dir} could not be prepared: {why}")
+        try:
+            await self._prepare(script)
+        except BaseException:
+            await to_end(self._forget)
+            raise
         # The mark is no secret, and has to be in the launcher's own environment.
         marked = f"{launch.MARK}={launch.mark(spec)}"
         words = ["env", marked, "sh", "-c", 'cd "$0" && . ./launch.sh', spec.state_dir, *command]
@@ -151,6 +161,16 @@ class PiSession(Session):
             with anyio.CancelScope(shield=True):
                 await self.stop()
             raise
+
+    async def _prepare(self, script: str) -> None:
+        done = await self._machine.exec(["sh", "-s"], input=script.encode(), timeout=PREPARE_WITHIN)
+        if not done.ok:
+            why = f"no answer in {PREPARE_WITHIN:g} s" if done.timed_out else done.stderr.strip()
+            raise AgentStartFailed(f"{self._spec.state_dir} could not be prepared: {why}")
+
+    async def _forget(self) -> None:
+        with suppress(MachineError, OSError):  # the first failure is the one worth telling
+            await self._machine.exec(launch.forget(self._spec), cwd="/")
 
     def _cache(self) -> str:
         return str(paths.tools() / "cache" if self._machine.here else self._spec.state_dir)

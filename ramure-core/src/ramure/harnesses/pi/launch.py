@@ -4,6 +4,8 @@
     keeper.sh     runs beside pi on this computer: the last to notice that the program has ended
     end.sh        ends all that pi has started, and the keeper
     watch.sh      waits for the end of the launcher
+    keys          the path of pi's own folder, where the agent has one (elsewhere): with a key, in
+                  memory where the machine has such a place, else ``pi/`` beside it
     settings      pi's environment, as a shell reads it; removed once it has been read
     bridge.json   the bridge's settings with the agent's token; removed by the bridge
     system.md     what is added to pi's system prompt
@@ -23,12 +25,14 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
 
 from ramure.errors import AgentStartFailed
+from ramure.harnesses.pi.keys import Access
 from ramure.harnesses.pi.toolset import Tools
 from ramure.values import AgentSpec
 
@@ -46,7 +50,15 @@ def mark(spec: AgentSpec) -> str:
     return f"{spec.run}/{spec.address}/{spec.incarnation}"
 
 
-def prepare(spec: AgentSpec, tools: Tools, address: str, *, cache: str, keep: bool) -> str:
+def prepare(
+    spec: AgentSpec,
+    tools: Tools,
+    address: str,
+    *,
+    cache: str,
+    keep: bool,
+    access: Access | None = None,
+) -> str:
     """The script, to be read by ``sh -s``, that puts everything into the state folder.
 
     Args:
@@ -56,6 +68,8 @@ def prepare(spec: AgentSpec, tools: Tools, address: str, *, cache: str, keep: bo
         cache: a folder for what pi compiles at its start, kept between runs where it can be.
         keep: see to pi's and its tmux server's end when this program has ended; only on this
             computer.
+        access: what leads to its model, in a pi folder of the agent's own; None: the folder that
+            pi finds on the machine.
 
     Raises:
         AgentStartFailed: the environment cannot be passed on.
@@ -70,6 +84,7 @@ def prepare(spec: AgentSpec, tools: Tools, address: str, *, cache: str, keep: bo
     }
     settings = {
         **OFFLINE,
+        **(access.env if access else {}),
         **spec.env,
         "RAMURE_BRIDGE": f"{spec.state_dir}/bridge.json",
         "WORK": spec.cwd,
@@ -85,8 +100,22 @@ def prepare(spec: AgentSpec, tools: Tools, address: str, *, cache: str, keep: bo
     contents["system.md"] = spec.system_prompt or ""
     lines = ["set -eu", "umask 077", f"cd {quote(spec.state_dir)}", "rm -f exit alive started"]
     # printf is the shell's own: no process sees these as its arguments.
-    lines += [f"printf %s {quote(text)} >{name}" for name, text in contents.items()]
+    lines += [_write(name, text) for name, text in contents.items()]
+    lines += [f"name=ramure-{secrets.token_hex(16)}", (shipped / "keys.sh").read_text("utf-8")]
+    if access is not None:
+        lines += ["make_folder"]
+        lines += [_write(f'"$folder"/{name}', text) for name, text in access.files.items()]
     return "\n".join([*lines, "mkfifo alive", ""])
+
+
+def forget(spec: AgentSpec) -> list[str]:
+    """The command that removes the agent's own pi folder, wherever that is, if there is one."""
+    shipped = files("ramure.harnesses.pi") / "scripts" / "keys.sh"
+    return ["sh", "-c", f'cd "$1" && {{ {shipped.read_text("utf-8")} }}', "sh", spec.state_dir]
+
+
+def _write(name: str, text: str) -> str:
+    return f"printf %s {quote(text)} >{name}"
 
 
 def command(spec: AgentSpec, tools: Tools, extension: str) -> list[str]:

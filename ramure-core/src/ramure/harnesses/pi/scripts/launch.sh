@@ -9,6 +9,17 @@ if [ -n "$KEEP" ]; then
   env -u RAMURE_AGENT sh ./keeper.sh "$RAMURE_AGENT" "$KEEP" "$LEASE" 9>&- >/dev/null 2>&1 &
   echo "$!" >keeper
 fi
+if [ -r keys ]; then
+  read -r folder <keys
+  export PI_CODING_AGENT_DIR="$folder"
+  # Outlives whoever ends all of this at once: without a mark, in a session of its own, it waits for
+  # the launcher's end.
+  (
+    # shellcheck disable=SC2046  # nothing where there is none
+    env -i PATH="$PATH" $(command -v setsid) sh -c 'trap "" HUP; cat >/dev/null; rm -rf "$0"' \
+      "$folder" <alive 9>&- >/dev/null 2>&1 &
+  )
+fi
 state=$PWD
 work=$WORK
 # Node and jiti keep what they compile in the temporary folder: not in the person's, at least. The
