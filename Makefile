@@ -4,7 +4,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help setup demo test check lint format types layers bridge bench docs lock clean distclean
+.PHONY: help setup parts demo test check lint format types layers bridge bench docs lock clean distclean
 
 # Flags for pytest, e.g. `make test PYTEST="-k supervise -x"`, and how many tests run at a time:
 # more than there are processors, since most wait for programs that they have started.
@@ -34,10 +34,13 @@ setup: ## install all that the others need, into .venv and .tools
 	scripts/system-packages
 	$(MAKE) --no-print-directory --jobs 2 --output-sync -f scripts/setup.mk
 
+parts:
+	scripts/system-packages tests
+
 demo: setup ## run the quick start on a real pi in a real tmux
 	RAMURE_PI="$(pi_22)" $(bin)/ramure demo
 
-test: setup check ## check the code, then run every test of every package
+test: parts setup check ## check the code, then run every test of every package
 	$(pytest) --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term \
 	  $(or $(PYTEST),--cov-fail-under=$(FLOOR))
 

@@ -31,7 +31,7 @@ def sshd_there():
     """There is a server to be started."""
     if ssh_servers.find_sshd() is None:
         instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        instead("there is no sshd: install openssh-server (as root, make setup does)")
+        instead("there is no sshd: install openssh-server (as root, make test does)")
 
 
 @pytest.fixture(scope="session")

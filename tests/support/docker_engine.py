@@ -41,7 +41,7 @@ def require():
     if os.getuid() != 0:
         raise Missing("starting a Docker engine needs root")
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
-        raise Missing(f"{', '.join(missing)} not installed: run scripts/system-packages as root")
+        raise Missing(f"{', '.join(missing)} not installed: as root, make test installs them")
 
 
 @contextmanager
