@@ -14,7 +14,7 @@ import pytest
 
 from ramure.backends.local import LocalBackend
 from ramure.errors import AgentStartFailed
-from ramure.harnesses.pi import remote
+from ramure.harnesses.pi import harness, remote, tmux
 from ramure.run import protocol
 from ramure.testing import Fail, Hang, ToolCall
 from ramure.transports.direct import DirectRoute
@@ -500,6 +500,22 @@ async def test_ends_all_that_it_started_though_tmux_does_not_answer(make_agent):
             await agent.session.stop()
         assert agent.machine.hung == 2
         assert not agent.processes()
+
+
+async def test_what_kept_it_from_starting_is_told_though_it_cannot_be_ended(
+    make_agent, monkeypatch
+):
+    async def refuse(self, *_):
+        raise AgentStartFailed("tmux: no server")
+
+    monkeypatch.setattr(tmux.TmuxServer, "start", refuse)
+    monkeypatch.setattr(harness, "END_WITHIN", 0.5)
+    async with make_agent() as agent:
+        agent.machine = Stuck(agent.machine, "15")  # end.sh's patience
+        agent.machine.here = True
+        with anyio.fail_after(HANGS), pytest.raises(AgentStartFailed, match="tmux: no server"):
+            await agent.start()
+        assert agent.machine.hung == 1
 
 
 async def test_the_bridge_cannot_be_copied_for_ever(make_agent, monkeypatch):

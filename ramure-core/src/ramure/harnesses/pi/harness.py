@@ -158,7 +158,7 @@ class PiSession(Session):
         try:
             self._pane = await self._server.start(self._name, words, f"{spec.state_dir}/tmux.conf")
         except BaseException:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), suppress(MachineError, OSError):
                 await self.stop()
             raise
 
@@ -170,7 +170,8 @@ class PiSession(Session):
 
     async def _forget(self) -> None:
         with suppress(MachineError, OSError):  # the first failure is the one worth telling
-            await self._machine.exec(launch.forget(self._spec), cwd="/")
+            forget = launch.forget(self._spec)
+            await self._machine.exec(forget, timeout=PREPARE_WITHIN, cwd="/")
 
     def _cache(self) -> str:
         return str(paths.tools() / "cache" if self._machine.here else self._spec.state_dir)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import anyio
 
-from ramure.errors import AgentStartFailed
+from ramure.errors import AgentStartFailed, ToolSetUnavailable
 from ramure.toolset import Progress, tell
 from ramure.values import Problem
 
@@ -200,5 +200,5 @@ async def node_version(node: Path) -> tuple[int, ...]:
 if __name__ == "__main__":
     try:
         print(json.dumps(asdict(anyio.run(ensure)), indent=2))  # noqa: T201 it is a command
-    except AgentStartFailed as error:
+    except (AgentStartFailed, ToolSetUnavailable) as error:
         sys.exit(f"ramure: {error}")
