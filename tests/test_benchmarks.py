@@ -6,8 +6,11 @@ import sys
 import pytest
 
 from checkout import ROOT, run
+from modal_emulator.client import missing
 
 BENCHES = sorted((ROOT / "tests/benchmarks").glob("bench_*.py"))
+NEW = {"bench_modal"}
+"""Benches of what 0.0.3 does not have."""
 
 
 @pytest.mark.parametrize("bench", BENCHES, ids=lambda path: path.stem)
@@ -15,6 +18,8 @@ def test_it_runs_beside_the_former_release(bench, tmp_path):
     if not (ROOT / ".tools/peer/bin/python").exists():
         instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         instead("ramure 0.0.3 is not at hand: run make setup")
+    if bench.stem == "bench_modal" and (problem := missing()):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
     printed = run(sys.executable, bench, "--quick", cwd=tmp_path)
-    assert "beside 0.0.3" in printed
+    assert "beside 0.0.3" in printed or bench.stem in NEW
     assert "beside bare" in printed

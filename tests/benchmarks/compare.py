@@ -72,8 +72,7 @@ def contenders(subject: str, *arguments: object) -> Mapping[str, Measure]:
     """The three scripts of one subject: this project's, 0.0.3's, and one without either."""
 
     def script(name: str, python: Path) -> Measure:
-        path = HERE / "contenders" / f"{subject}_{name}.py"
-        return lambda: json.loads(run(python, path, *arguments))
+        return measured_by(python, HERE / "contenders" / f"{subject}_{name}.py", *arguments)
 
     return present(
         {
@@ -82,6 +81,11 @@ def contenders(subject: str, *arguments: object) -> Mapping[str, Measure]:
             "bare": script("bare", OURS),
         }
     )
+
+
+def measured_by(*command: object) -> Measure:
+    """What a script measures once, each time in a process of its own."""
+    return lambda: json.loads(run(*command))
 
 
 def present(measures: Mapping[str, Measure]) -> Mapping[str, Measure]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ramure.machine import Machine
 from ramure.relay import RelayedMachine
+from ramure.relay.machine import HEARTBEAT
 from ramure_modal.image import ModalImage
 from ramure_modal.sandbox import Facts, SandboxMachine
 
@@ -30,7 +31,8 @@ class ModalMachine(RelayedMachine):
     def __init__(
         self, plain: SandboxMachine, lease_file: str, *, pulse: Pulse | None = None
     ) -> None:
-        super().__init__(plain, lease=plain.image.lease)
+        lease = plain.image.lease
+        super().__init__(plain, lease=lease, heartbeat=min(HEARTBEAT, lease / 4))
         self._plain = plain
         self._pulse = pulse
         self.lease_file = lease_file

@@ -132,10 +132,9 @@ class Control(Service):
     async def BlobCreate(self, request):
         name = secrets.token_hex(8)
         url = f"{self.blob_url}/blobs/{name}"
-        return pb.BlobCreateResponse(
-            blob_id=name, upload_url=url, blob_ids=[name],
-            upload_urls=pb.UploadUrls(items=[url]),
-        )  # fmt: skip
+        answer = pb.BlobCreateResponse(blob_id=name, blob_ids=[name])
+        answer.upload_urls.items.append(url)
+        return answer
 
     async def MountPutFile(self, request):
         target = self.store.folder / "files" / request.sha256_hex

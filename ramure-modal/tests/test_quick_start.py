@@ -1,0 +1,69 @@
+"""The quick start, with the real pi in a real tmux in a sandbox that has neither."""
+
+import os
+
+import modal
+import pytest
+
+from ramure import agent, agent_process, done, fail, wait
+from ramure.testing import ScriptedModel, ToolCall
+from ramure_modal.image import ModalImage
+
+pytestmark = pytest.mark.pi
+
+HANGS = 200
+
+SCRIPT = [
+    ToolCall("bash", command="echo $((6 * 7)) $(pwd)"),
+    lambda request: ToolCall("finish", summary=request.results[0].text.strip()),
+    "Goodbye.",
+]
+
+
+@pytest.fixture
+def pi(monkeypatch, cloud, ramure_home):
+    """This computer has pi."""
+    where = os.environ.get("RAMURE_TEST_PI_22")
+    if not where:
+        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
+    monkeypatch.setenv("RAMURE_PI", where)
+
+
+async def run_task(spec: str) -> str:
+    worker = await agent("worker")
+
+    @worker.on("finish")
+    async def on_finish(summary: str) -> str:
+        """Call with your result when the task is done."""
+        done(summary)
+        return "Recorded."
+
+    @worker.on("give_up")
+    async def on_give_up(reason: str) -> str:
+        """Call if you cannot complete the task."""
+        fail(f"gave_up: {reason}")
+        return "Recorded."
+
+    await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
+    return await wait()
+
+
+async def test_the_quick_start(pi, cloud, ramure_home, tmp_path, capfd):
+    """The sandbox reaches the model, as one in the cloud does; the run it does not."""
+    async with ScriptedModel(SCRIPT) as model:
+        cloud("internet", ports=[int(model.url.rpartition(":")[2])])
+        model.pi_folder(tmp_path / "settings")
+        bare = modal.Image.from_registry("bare:1")
+        image = ModalImage(
+            bare.add_local_dir(tmp_path / "settings", "/settings", copy=True),
+            workdir="/work",
+            env={"PI_CODING_AGENT_DIR": "/settings"},
+        )
+        task = agent_process(image=image, timeout=HANGS)(run_task)
+        assert await task("Sum it.") == "42 /work"
+        uploads = cloud("calls")["BlobCreate"]
+        assert await task("Sum it again.") == "42 /work"
+    assert cloud("calls")["BlobCreate"] == uploads  # Modal had the layers
+    assert not list((ramure_home / "runtimes").iterdir())
+    assert "bringing pi" not in capfd.readouterr().err  # it came with the image
