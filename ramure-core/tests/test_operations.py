@@ -47,7 +47,7 @@ async def test_an_exact_address_wins_over_longer_ones():
     @ramure.agent_process
     async def main():
         await ramure.agent("worker", harness="scripted")
-        ramure.spawn(child)
+        handle = ramure.spawn(child)
         with anyio.fail_after(PATIENCE):
             while len(agents := await ask("agents")) < 2:
                 await anyio.sleep(0.01)
@@ -59,6 +59,7 @@ async def test_an_exact_address_wins_over_longer_ones():
         assert (await ask("send", agent="worker-", message="x")) == {"agent": "worker-2"}
         with pytest.raises(NoSuchAgent, match="any of: worker, worker-2"):
             await ask("send", agent="work", message="x")
+        handle.cancel()
 
     await main()
 

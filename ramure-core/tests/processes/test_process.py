@@ -638,6 +638,29 @@ async def test_where_warnings_are_errors_an_unseen_failure_is_one():
             await main()
 
 
+async def test_a_child_that_nobody_awaits_is_told_when_it_is_cut_short():
+    @agent_process
+    async def main(treat):
+        handle = spawn(for_ever)
+        await asyncio.sleep(0.05)
+        treat(handle)
+        return "fine"
+
+    def ignore(handle):
+        pass
+
+    with pytest.warns(
+        RuntimeWarning, match=r"'for_ever' was still at work when 'main' returned.*await"
+    ):
+        assert await main(ignore) == "fine"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert await main(lambda handle: handle.cancel()) == "fine"
+        assert await main(bubble) == "fine"
+        with pytest.raises(RuntimeWarning, match="still at work"):
+            await main(ignore)
+
+
 async def test_failures_that_were_looked_at_late_are_forgotten():
     @agent_process
     async def main():

@@ -75,9 +75,10 @@ def bubble(handle: ProcessHandle[Any], *, source: str | None = None) -> None:
     They carry ``source``; one that has a source of its own gets ``source/its own``.
     """
     process = require_process("bubble()")
+    events = handle.events
 
     async def forward() -> None:
-        async for event in handle.events:
+        async for event in events:
             tags = [tag for tag in (source, event.source) if tag]
             process.emit(event.type, event.data, source="/".join(tags) or None)
 

@@ -56,6 +56,10 @@ class UnobservedFailure(RuntimeWarning):
     """A spawned process failed, and nobody awaited its handle, read its events or bubbled them."""
 
 
+class AbandonedChild(RuntimeWarning):
+    """A spawned process was still at work when its parent returned, and nobody awaited it."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """How a process ended: a value, or an error."""
@@ -122,6 +126,7 @@ class Process:
         self._body = Interruption()
         self._handlers: set[Interruption] = set()
         self._handlers_done = asyncio.Event()
+        self._abandoned: list[Process] = []
         self._start: Callable[[], object] = lambda: None
         self._tasks: TaskGroup | None = None
         self._handler_tasks: asyncio.TaskGroup | None = None
@@ -140,6 +145,11 @@ class Process:
     def alive(self) -> bool:
         """True while its body may still start things."""
         return self.status in ("starting", "running")
+
+    @property
+    def abandoned(self) -> bool:
+        """True while it is at work, nobody looks, and it serves nobody by an endpoint."""
+        return self.alive and not self.observed and not self.endpoints
 
     def emit(self, type: str, data: Any = None, *, source: str | None = None) -> None:  # noqa: A002
         """Emit an event on the process's stream."""
@@ -304,6 +314,8 @@ class Process:
                 anyio.create_task_group() as self._tasks,
             ):
                 outcome = await self._run_body(body)
+                if outcome.status == "done":
+                    self._abandoned = [c for c in self.children if c.abandoned]
                 self.status = "stopping"
                 self.settled.set()
                 with anyio.CancelScope(shield=True):
@@ -391,16 +403,26 @@ class Process:
         return outcome.value
 
     def _look_at_children(self, outcome: Outcome) -> Outcome:
-        """Say which children failed while nobody looked. Where warnings are errors, so is this."""
+        """Warn of children that nobody looked after. Where warnings are errors, so is this."""
+        for child in self._abandoned:
+            text = (
+                f"the process {child.name!r} was still at work when {self.name!r} returned, and was"
+                " cancelled: await the handle that spawn() gave, or cancel() it where that is meant"
+            )
+            outcome = self._warn(outcome, AbandonedChild(text))
         for child in self.children:
             failure = cast("Outcome", child.outcome).error
             text = f"the process {child.name!r} failed and nobody looked: {failure!r}"
             self.runtime.journal.record("unobserved_failure", {"process": child.id, "error": text})
-            try:
-                warnings.warn(text, UnobservedFailure, stacklevel=2)
-            except UnobservedFailure as error:
-                if outcome.status == "done":
-                    outcome = Outcome("failed", error=error)
+            outcome = self._warn(outcome, UnobservedFailure(text))
+        return outcome
+
+    def _warn(self, outcome: Outcome, warning: RuntimeWarning) -> Outcome:
+        try:
+            warnings.warn(warning, stacklevel=2)
+        except RuntimeWarning as error:
+            if outcome.status == "done":
+                return Outcome("failed", error=error)
         return outcome
 
     def observe(self) -> None:
