@@ -159,7 +159,11 @@ async def made_once(
 
 
 def _put(made: Path, target: Path) -> None:
-    made.chmod(0o755)  # other users' containers read it, too
+    # Whatever the umask is: users of containers that it is mounted into have to read it.
+    for path in (made, *made.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode & 0o777
+            path.chmod(mode | (mode & 0o500) >> 3 | (mode & 0o500) >> 6)
     made.rename(target)
 
 

