@@ -1,5 +1,6 @@
 """A real engine for all tests, and machines on it."""
 
+import fcntl
 import itertools
 import os
 import tempfile
@@ -41,6 +42,14 @@ def engine(tmp_path_factory):
     except docker_engine.Missing as error:
         instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         instead(str(error))
+
+
+@pytest.fixture
+def volumes_alone(engine):
+    """No other test makes or removes volumes meanwhile."""
+    with Path(engine.folder, "volumes.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -9,22 +9,23 @@ import anyio
 import pytest
 
 from docker_engine import GATEWAY
-from ramure import agent, agent_process, done, fail, machine, wait
+from ramure import agent, agent_process, done, fail, wait
 from ramure.testing import ScriptedModel, ToolCall
+from ramure.values import Host
 from ramure_docker import DockerImage
 
 pytestmark = pytest.mark.pi
 
 HANGS = 150
 
-# A port that leads to a socket: $1 the socket, $2 the address.
+# A port that leads to a socket: $1 the socket, $2 the address, $3 the port or nothing.
 FORWARD = """
 const net = require("net");
 const server = net.createServer((from) => {
   const to = net.connect(process.argv[1]);
   from.pipe(to).pipe(from);
   for (const end of [from, to]) end.on("error", () => { from.destroy(); to.destroy(); });
-}).listen(0, process.argv[2], () => console.log(server.address().port));
+}).listen(+process.argv[3] || 0, process.argv[2], () => console.log(server.address().port));
 """
 
 
@@ -107,10 +108,9 @@ def quick_start(image, ready=None):
 
     @agent_process(image=DockerImage(**image), timeout=HANGS)
     async def run_task(spec: str) -> str:
-        box = await machine()
+        worker = await agent("worker")
         if ready is not None:
-            await ready(box)
-        worker = await agent("worker", machine=box)
+            await ready(worker.machine)
 
         @worker.on("finish")
         async def on_finish(summary: str) -> str:
@@ -148,21 +148,51 @@ async def test_on_a_bridge(engine, docker_host, api, home, image, way, tmp_path)
     nothing_is_left(api, home)
 
 
-async def test_without_a_network(docker_host, api, home, image, way, tmp_path):
+PORT = 8080
+
+
+def port_in_the_container(path, node="node"):
     """Only for the model there is a port, within the container; a relay's socket leads there."""
+
+    async def ready(machine):
+        door = await machine.relay.open_door(path)
+        forward = [node, "-e", FORWARD, door.path, "127.0.0.1", str(PORT)]
+        process = await machine.open_process(forward)
+        assert int(await process.stdout.receive()) == PORT
+
+    return ready
+
+
+async def test_without_a_network(docker_host, api, home, image, way, tmp_path):
     image["network"] = "none"
     async with ScriptedModel(SCRIPT) as model, way(model) as path:
-
-        async def ready(machine):
-            await machine.start_relay()
-            door = await machine.relay.open_door(path)
-            forward = ["node", "-e", FORWARD, door.path, "127.0.0.1"]
-            process = await machine.open_process(forward)
-            port = int(await process.stdout.receive())
-            lead_to(model, f"http://127.0.0.1:{port}", tmp_path / "settings")
-
-        assert await quick_start(image, ready)("Sum it.") == "42 /work"
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+        run_task = quick_start(image, port_in_the_container(path))
+        assert await run_task("Sum it.") == "42 /work"
     nothing_is_left(api, home)
+
+
+async def test_in_an_image_that_has_nothing(
+    volumes_alone, docker_host, api, backend, home, image, way, tmp_path, monkeypatch, capfd
+):
+    """pi, Node.js and tmux come from a volume, which is made once."""
+    monkeypatch.setenv("RAMURE_PI", os.environ["RAMURE_TEST_PI_22"])
+    image |= {"reference": "ramure-test/bare", "network": "none"}
+    image["env"] = {"PI_CODING_AGENT_DIR": "/settings"}
+    image["volumes"] = {str(tmp_path / "settings"): "/settings"}
+
+    async def ready(machine):
+        [folder] = machine.mounted_tools.values()
+        await port_in_the_container(path, f"{folder}/bin/node")(machine)
+
+    async with ScriptedModel(SCRIPT) as model, way(model) as path:
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+        run_task = quick_start(image, ready)
+        assert await run_task("Sum it.") == "42 /work"
+        assert await run_task("Again.") == "42 /work"
+    assert capfd.readouterr().err.count("into a volume") == 1
+    [volume] = await backend.remove_caches(Host("docker"))
+    assert volume.startswith("ramure-tools-pi-")
 
 
 def nothing_is_left(api, home):

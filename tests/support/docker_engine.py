@@ -22,7 +22,7 @@ import docker
 import docker_images
 
 PATIENCE = 60
-PROGRAMS = ("dockerd", "containerd", "runc", "iptables", "unshare", "nsenter")
+PROGRAMS = ("busybox", "dockerd", "containerd", "runc", "iptables", "unshare", "nsenter")
 GATEWAY = "172.30.77.1"
 """What containers on the bridge call the computer; in the engine's own namespace."""
 
@@ -134,6 +134,7 @@ class Engine:
         """Give it the images that the tests use, of this computer's own programs."""
         for name, what in IMAGES.items():
             add_image(self.url, name, docker_images.archive(**what))
+        add_image(self.url, "ramure-test/bare", docker_images.bare())
 
     def stop(self, number=signal.SIGTERM):
         """End the daemon, and wait for it."""

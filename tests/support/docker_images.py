@@ -46,6 +46,25 @@ def archive(programs=BASIC, *, python=False, trees=()):
     return buffer.getvalue()
 
 
+def bare():
+    """A root file system of busybox and nothing else: no C library, no bash, no Node.js."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        root = _Root(tar)
+        for folder in ("/tmp", "/root", "/etc"):
+            root.folder(folder)
+        root.text("/etc/passwd", PASSWD)
+        root.text("/etc/group", GROUP)
+        busybox = shutil.which("busybox")
+        root.file(busybox, "/bin/busybox")
+        for name in subprocess.check_output([busybox, "--list"], text=True).split():
+            if name not in {"busybox", "bash"}:
+                root.link(f"/bin/{name}", "busybox")
+        root.folder("/usr/bin")
+        root.link("/usr/bin/env", "/bin/busybox")
+    return buffer.getvalue()
+
+
 class _Root:
     """Puts things into a root file system, each once."""
 
@@ -64,6 +83,11 @@ class _Root:
         info = tarfile.TarInfo(path.lstrip("/"))
         info.size, info.mode = len(content), 0o644
         self._tar.addfile(info, io.BytesIO(content.encode()))
+
+    def link(self, path, target):
+        info = tarfile.TarInfo(path.lstrip("/"))
+        info.type, info.linkname = tarfile.SYMTYPE, target
+        self._tar.addfile(info)
 
     def file(self, here, there):
         """A file as it is, links followed, under a path without links."""

@@ -349,5 +349,13 @@ class Backend(ABC):
     async def destroy(self, ref: MachineRef) -> None:
         """Remove a machine by its reference. Nothing happens where it is gone already."""
 
+    async def remove_caches(self, host: Host, *, dry_run: bool = False) -> list[str]:
+        """Remove what is kept on ``host`` for later machines and not in use: volumes of tool sets.
+
+        ``ramure gc --images`` asks for it. Gives the names of what was removed, or would be with
+        ``dry_run``. By default nothing is kept.
+        """
+        return []
+
     async def aclose(self) -> None:
         """Let go of kept connections. The machines live on."""

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
-
-import anyio
-from anyio import EndOfStream
-from anyio.streams.buffered import BufferedByteStream
+from typing import ClassVar, NamedTuple
 
 from ramure._work import in_thread, to_end
 from ramure.errors import MachineError, MachineStartFailed, PlacementError
@@ -16,23 +12,23 @@ from ramure.machine import Backend, Image
 from ramure.toolset import ToolSet
 from ramure.values import Host, MachineRef
 from ramure_docker import address as addresses
-from ramure_docker import pull
+from ramure_docker import volumes
 from ramure_docker.address import Address
-from ramure_docker.container import Container, remove
-from ramure_docker.create import FOLDER, STATE, create
+from ramure_docker.container import REMOVING, Container, remove
+from ramure_docker.create import FOLDER, STATE
 from ramure_docker.engine import POOL, Engine
 from ramure_docker.image import DockerImage
 from ramure_docker.machine import DockerMachine, PlainMachine, address_of
-from ramure_docker.streams import Streams
+from ramure_docker.making import Maker
 from ramure_docker.watch import Watch
 
-if TYPE_CHECKING:
-    from docker import APIClient
 
-COMING_UP = 60.0
-"""Seconds that a container may take from its start to its first word."""
+class Site(NamedTuple):
+    """An engine, and all that is kept for it."""
 
-READY = b"ready\n"
+    engine: Engine
+    watch: Watch
+    maker: Maker
 
 
 class DockerBackend(Backend):
@@ -42,7 +38,7 @@ class DockerBackend(Backend):
     image_type = DockerImage
 
     def __init__(self) -> None:
-        self._engines: dict[Address, tuple[Engine, Watch]] = {}
+        self._sites: dict[Address, Site] = {}
 
     # --- texts
 
@@ -68,14 +64,15 @@ class DockerBackend(Backend):
 
     # --- engines
 
-    async def _engine(self, host: Host) -> tuple[Engine, Watch]:
-        return self._engine_at(await in_thread(partial(addresses.resolve, host), pool=POOL))
+    async def _site(self, host: Host) -> Site:
+        return self._site_at(await in_thread(partial(addresses.resolve, host), pool=POOL))
 
-    def _engine_at(self, address: Address) -> tuple[Engine, Watch]:
-        if address not in self._engines:
+    def _site_at(self, address: Address) -> Site:
+        if address not in self._sites:
             engine = Engine(address)
-            self._engines[address] = engine, Watch(engine)
-        return self._engines[address]
+            watch = Watch(engine)
+            self._sites[address] = Site(engine, watch, Maker(engine, watch))
+        return self._sites[address]
 
     # --- machines
 
@@ -99,67 +96,16 @@ class DockerBackend(Backend):
                 f"the docker backend makes machines of DockerImage, not of {image!r}"
             )
         try:
-            engine, watch = await self._engine(host)
-            await pull.ensure(engine, image)
-            return await self._make(engine, watch, image, name=name, labels=labels)
+            maker = (await self._site(host)).maker
+            return await maker.provision(image, name, labels, tools)
         except MachineStartFailed:
             raise
         except MachineError as error:
             raise MachineStartFailed(str(error)) from error
 
-    async def _make(
-        self,
-        engine: Engine,
-        watch: Watch,
-        image: DockerImage,
-        *,
-        name: str,
-        labels: Mapping[str, str],
-    ) -> DockerMachine:
-        made: list[str] = []
-
-        def make(api: APIClient) -> None:
-            made.append(create(api, image, name=name, labels=labels))
-
-        try:
-            await engine.call(make, name)
-            guard, facts = await self._start(engine, made[0], name)
-        except BaseException:  # cancelled: the thread may have made it all the same
-            for id_ in made:
-                await to_end(partial(remove, engine, id_, name))
-            raise
-        container = Container(engine, made[0], name)
-        plain = PlainMachine(
-            container,
-            workdir=facts["workdir"],
-            state_dir=f"{STATE}/{name}",
-            shell=facts.get("bash", "sh"),
-        )
-        machine = DockerMachine(plain, watch, guard, lease=image.lease)
-        if "node" in facts:
-            machine.raise_relay(facts["node"])
-        return machine
-
-    async def _start(
-        self, engine: Engine, id_: str, name: str
-    ) -> tuple[BufferedByteStream, dict[str, str]]:
-        """Start a container; give the connection to its guard, and what that says is in it."""
-        guard = await engine.hijack(
-            f"/containers/{id_}/attach", machine=name, stream=1, stdin=1, stdout=1, stderr=1
-        )
-        try:
-            with anyio.fail_after(COMING_UP):
-                await engine.call(lambda api: api.start(id_), name)
-                return guard, await _facts(guard, name)
-        except BaseException as error:
-            await anyio.aclose_forcefully(guard)
-            if not isinstance(error, TimeoutError):
-                raise
-        raise MachineStartFailed(f"it did not come up within {COMING_UP:g} s", machine=name)
-
     async def attach(self, ref: MachineRef) -> PlainMachine:
         """See ``Backend.attach``."""
-        engine, _ = self._engine_at(address_of(ref))
+        engine = self._site_at(address_of(ref)).engine
         container = Container(engine, str(ref.data["id"]), ref.name)
         await container.check()
         said = await engine.call(lambda api: api.inspect_container(container.id), ref.name)
@@ -173,7 +119,7 @@ class DockerBackend(Backend):
 
     async def find(self, labels: Mapping[str, str], *, host: Host) -> list[MachineRef]:
         """See ``Backend.find``."""
-        engine, _ = await self._engine(host)
+        engine = (await self._site(host)).engine
         wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
         found = await engine.call(lambda api: api.containers(all=True, filters=wanted))
         data = engine.address.as_data()
@@ -184,29 +130,20 @@ class DockerBackend(Backend):
 
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``."""
-        engine, _ = self._engine_at(address_of(ref))
-        await to_end(partial(remove, engine, str(ref.data["id"]), ref.name), 30)
+        engine = self._site_at(address_of(ref)).engine
+        await to_end(partial(remove, engine, str(ref.data["id"]), ref.name), REMOVING)
+
+    async def remove_caches(self, host: Host, *, dry_run: bool = False) -> list[str]:
+        """See ``Backend.remove_caches``: the volumes of tool sets that no container mounts."""
+        engine = (await self._site(host)).engine
+        found = await volumes.unused(engine)
+        if dry_run:
+            return found
+        return [volume for volume in found if await volumes.forget(engine, volume)]
 
     async def aclose(self) -> None:
         """See ``Backend.aclose``."""
-        engines, self._engines = list(self._engines.values()), {}
-        for engine, watch in engines:
-            await watch.aclose()
-            await engine.aclose()
-
-
-async def _facts(connection: BufferedByteStream, name: str) -> dict[str, str]:
-    streams = Streams(connection, raw=False)
-    said = b""
-    try:
-        while not said.endswith(READY):
-            said += await streams.stdout.receive()
-    except (EndOfStream, anyio.BrokenResourceError):
-        with anyio.move_on_after(1):
-            said += await streams.stderr.receive()
-        words = said.decode("utf-8", "replace").strip()
-        raise MachineStartFailed(
-            f"the container ended at once: {words or 'without a word'}", machine=name
-        ) from None
-    lines = said.removesuffix(READY).decode("utf-8", "replace").splitlines()
-    return dict(line.split(" ", 1) for line in lines)
+        sites, self._sites = list(self._sites.values()), {}
+        for site in sites:
+            await site.watch.aclose()
+            await site.engine.aclose()

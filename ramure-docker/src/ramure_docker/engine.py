@@ -39,12 +39,17 @@ BROKEN = (anyio.BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
 
 
 class Engine:
-    """A Docker engine. Kept connections; made without asking anything."""
+    """A Docker engine. Kept connections; made without asking anything.
+
+    Attributes:
+        full_volumes: the keys of tool sets whose volumes are known to be full.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._client: APIClient | None = None
         self._making = anyio.Lock()
+        self.full_volumes: set[str] = set()
 
     async def call(
         self, work: Callable[[APIClient], T], machine: str = "", *, pool: str = POOL

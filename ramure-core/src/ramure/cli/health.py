@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,6 +65,14 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")
     ] = False,
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Also remove what is kept for later machines: tool sets."),
+    ] = False,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="With --images: where; each backend's own host unless given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove what runs that died have left: machines, processes, sockets, folders."""
@@ -84,9 +93,33 @@ def gc(
             if not dry_run:
                 run.forget()
     left = [folder.name for folder in sweep.dead_runs()] if not dry_run else []
+    if images:
+        removed |= anyio.run(partial(_remove_caches, host or [], dry_run=dry_run))
     _report(removed, left, dry_run=dry_run, as_json=as_json)
     if left:
         raise typer.Exit(1)
+
+
+async def _remove_caches(hosts: list[str], *, dry_run: bool) -> dict[str, list[str]]:
+    """What was removed, by host; a host that cannot be asked is told."""
+    from ramure.errors import MachineError, PlacementError
+    from ramure.placement import read_host
+    from ramure.plugins import Plugins, resolve
+
+    plugins = Plugins.load()
+    removed: dict[str, list[str]] = {}
+    for text in hosts or plugins.backends():
+        place = read_host(text)
+        backend = resolve(plugins.backend(place.backend).load)()
+        try:
+            found = await backend.remove_caches(place, dry_run=dry_run)
+        except (MachineError, PlacementError) as error:
+            output.tell(f"ramure: {text}: {error}")
+        else:
+            removed |= {text: found} if found else {}
+        finally:
+            await backend.aclose()
+    return removed
 
 
 def _report(
@@ -96,7 +129,7 @@ def _report(
         output.show_json({"removed": removed, "left": left, "dry_run": dry_run})
         return
     for run, machines in removed.items():
-        what = f"machines {', '.join(machines)}" if machines else "files"
+        what = ", ".join(machines) or "files"
         output.show(f"{run}  {'would be removed' if dry_run else f'removed: {what}'}")
     if not removed:
         output.tell("nothing is left over")
