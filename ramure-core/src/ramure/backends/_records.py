@@ -154,12 +154,14 @@ def _locked(machines: Path) -> Iterator[int]:
 def _open(machines: Path) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
     while True:
-        for folder in (paths.runtimes(), machines.parent, machines):
-            paths.make_private(folder)
         try:
             records = os.open(machines / RECORDS, flags, 0o600)
-        except FileNotFoundError:
-            continue  # the last machine went just now, and the folder with it
+        except (
+            FileNotFoundError
+        ):  # the first machine; or the last one went just now, and all with it
+            for folder in (paths.runtimes(), machines.parent, machines):
+                paths.make_private(folder)
+            continue
         fcntl.flock(records, fcntl.LOCK_EX)
         if os.fstat(records).st_nlink:
             return records

@@ -111,6 +111,8 @@ def _hint(parameter: inspect.Parameter, definition: FunctionType) -> Any:
         raise InvalidTool(f"parameter {name!r}: write {name}: Annotated[<type>, Field(…)]")
     if annotation is parameter.empty:
         return Any
+    if isinstance(annotation, type):
+        return annotation
     holder = SimpleNamespace(__annotations__={"it": annotation})
     try:
         local = _enclosing(definition) if "<locals>" in definition.__qualname__ else {}
