@@ -177,9 +177,11 @@ def _append(records: int, record: Record) -> None:
 
 def _remove_unused(machines: Path) -> None:
     """Remove the records, and the folder, where no machine is left."""
-    if [path.name for path in machines.iterdir()] == [RECORDS]:
-        (machines / RECORDS).unlink()
-        machines.rmdir()
+    with os.scandir(machines) as entries:  # not listed: of a thousand, the first one is enough
+        if any(entry.name != RECORDS for entry in entries):
+            return
+    (machines / RECORDS).unlink()
+    machines.rmdir()
 
 
 def _records(file: Path) -> list[Record]:
