@@ -76,6 +76,34 @@ async def test_a_wait_for_room_is_seen_and_ends_with_the_process(caplog, monkeyp
     assert [event.data["machine"] for event in told] == [wait["machine"]]
 
 
+async def test_room_that_another_run_of_the_program_holds(caplog, monkeypatch):
+    monkeypatch.setattr(runtime, "LONG_WAIT", 0.1)
+    held, told = asyncio.Event(), asyncio.Event()
+
+    @agent_process(host={"local": 1})
+    async def one():
+        await machine()
+        held.set()
+        await told.wait()
+
+    @agent_process(host={"local": 1}, timeout=60)
+    async def other():
+        return (await machine()).name
+
+    async def watch():
+        await held.wait()
+        while "those of other runs" not in caplog.text:
+            await anyio.sleep(0.01)
+        told.set()
+
+    async def later():
+        await held.wait()
+        return await other()
+
+    with anyio.fail_after(60):
+        await asyncio.gather(one(), later(), watch())
+
+
 async def test_opening_a_route_to_one_machine_does_not_hold_up_another(monkeypatch):
     from ramure.transports.direct import DirectTransport
 

@@ -51,7 +51,8 @@ class Wait:
 
     def __str__(self) -> str:
         hosts = ", ".join(f"{host} (at most {limit})" for host, limit in self.hosts.items())
-        return f"{self.machine} waits for room on {hosts}; there are: {', '.join(self.held_by)}"
+        held_by = ", ".join(self.held_by) or "those of other runs of this program"
+        return f"{self.machine} waits for room on {hosts}; there are: {held_by}"
 
     def describe(self) -> dict[str, Json]:
         """What ``ramure status`` shows of it."""
