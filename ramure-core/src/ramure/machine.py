@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from os import PathLike
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
@@ -273,6 +273,23 @@ class Machine(ABC):
     @cached_property
     def _equipment(self) -> Equipment:
         return Equipment(self)
+
+
+@runtime_checkable
+class DialsSockets(Protocol):
+    """An ability: a machine that leads to unix sockets on it without a command for each."""
+
+    async def dial(self, path: str, *, patient: bool) -> Process:
+        """A connection to a socket of the machine's own user, as ``stdin`` and ``stdout``.
+
+        Args:
+            path: the socket, absolute, on the machine.
+            patient: wait a moment where nobody listens yet.
+
+        Raises:
+            OSError: it cannot be dialled, or not in this way.
+            MachineError: as ``open_process``.
+        """
 
 
 class Backend(ABC):

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from typing import cast
 
 import anyio
 import asyncssh
@@ -223,6 +224,29 @@ class Connection:
                 raise LinkBroken(f"{self.where} opens no session: it does not answer") from None
             else:
                 return session
+
+    async def dial(self, path: str) -> ChannelSession:
+        """Connect to a unix socket on the host; counts as no session there.
+
+        Raises:
+            OSError: nobody listens, or the host does not let us.
+            LinkBroken, SSHError: there is no way.
+        """
+        ssh = await self.reach()
+        session = ChannelSession(lambda: None)
+
+        async def create() -> None:
+            with anyio.fail_after(OPENING):
+                await ssh.create_unix_connection(
+                    lambda: cast("asyncssh.SSHUNIXSession[bytes]", session), path, window=WINDOW
+                )
+
+        try:
+            await self._opened(session, create)
+        except (asyncssh.Error, TimeoutError) as error:
+            session.forget()
+            raise OSError(f"{self.where}: {path}: {error}") from error
+        return session
 
     async def _opened(self, session: ChannelSession, create: Callable[[], Awaitable[None]]) -> None:
         """Have a session opened by a task of ours: it ends what a cancelled caller left."""

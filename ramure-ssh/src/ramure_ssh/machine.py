@@ -7,6 +7,7 @@ import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,7 +22,7 @@ from ramure.values import ExecResult, MachineRef, PtySize
 from ramure_ssh import host
 from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
-from ramure_ssh.process import Killer, SSHProcess
+from ramure_ssh.process import Killer, SocketProcess, SSHProcess
 from ramure_ssh.script import READ, call, exports, line, new_word, quote, words
 
 MARKS = "RAMURE_MARKS"
@@ -29,6 +30,9 @@ MARKS = "RAMURE_MARKS"
 
 REMOVAL = 30.0
 """Seconds that the removal of a machine may take."""
+
+DIALS, PAUSE = 100, 0.05
+"""How often a socket is dialled where somebody is about to listen; seconds in between."""
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -140,6 +144,15 @@ class SSHMachine(Machine):
             await abandon(process)
             raise
         return process
+
+    async def dial(self, path: str, *, patient: bool) -> Process:
+        """See ``DialsSockets``."""
+        self._check_there()
+        for _ in range(DIALS if patient else 0):
+            with suppress(OSError):
+                return SocketProcess(await self.connection.dial(path))
+            await anyio.sleep(PAUSE)
+        return SocketProcess(await self.connection.dial(path))
 
     # --- what the host is told
 

@@ -141,3 +141,31 @@ class SSHProcess(Process):
                 await self.kill()
         finally:
             self._session.close()
+
+
+class SocketProcess(Process):
+    """A connection to a socket on a host, which looks like a process."""
+
+    def __init__(self, session: ChannelSession) -> None:
+        self.stdin, self.stdout, self.stderr = session.stdin, session.stdout, session.stderr
+        session.stderr.end(EndOfStream)
+        self._session = session
+
+    async def wait(self) -> int:
+        """Wait for the connection's end."""
+        await self._session.ended.wait()
+        return 0
+
+    async def signal(self, number: int) -> None:
+        """Nothing: there is nobody to hear it."""
+
+    async def kill(self) -> None:
+        """End the connection."""
+        self._session.close()
+
+    async def resize(self, size: PtySize) -> None:
+        """Nothing: there is no terminal."""
+
+    async def aclose(self) -> None:
+        """End the connection."""
+        self._session.close()

@@ -10,6 +10,9 @@ from ramure.errors import RelayUnavailable
 from ramure.machine import Machine
 
 OLDEST_NODE = 18
+SOCKET = "relay.sock"
+"""Where the daemon listens, in its folder."""
+
 STARTING = 60.0
 """Seconds in which Node.js has to start there."""
 

@@ -15,10 +15,10 @@ from ramure._exec import check_command
 from ramure._files import absolute
 from ramure._work import to_end
 from ramure.errors import MachineGone, RelayUnavailable
-from ramure.machine import MAX_OUTPUT, Command, LocalPath, Machine, Process
+from ramure.machine import MAX_OUTPUT, Command, DialsSockets, LocalPath, Machine, Process
 from ramure.relay.doors import Door, carry
 from ramure.relay.frames import Kind, encode
-from ramure.relay.install import attach_command, install
+from ramure.relay.install import SOCKET, attach_command, install
 from ramure.relay.link import Link
 from ramure.relay.mux import Channel, Mux, Opened
 from ramure.relay.process import start
@@ -70,6 +70,9 @@ class Relay:
             self._tasks.cancel_scope.cancel()
 
     async def _attach(self, first: bool) -> Process:
+        if isinstance(self._machine, DialsSockets):
+            with suppress(OSError):  # an attach tells what is the matter
+                return await self._machine.dial(f"{self._folder}/{SOCKET}", patient=first)
         command = attach_command(self._node, self._folder, first=first)
         return await self._machine.open_process(command, cwd="/")
 

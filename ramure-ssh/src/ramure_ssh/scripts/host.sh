@@ -125,8 +125,8 @@ list() {
   find_base
   for file in "$base"/*.json; do
     [ -e "$file" ] || continue
-    echo "${file%.json}"
-    cat "$file"
+    read -r text <"$file"
+    printf '%s\n' "${file%.json}" "$text"
   done
 }
 

@@ -1,0 +1,205 @@
+"""Many machines on one host, several hosts, and what is left of machines."""
+
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+import pytest
+
+from ramure import agent_process, machine
+from ramure.errors import InvalidName, MachineError, MachineGone, MachineStartFailed
+from ramure.relay import RelayedMachine
+from ramure.values import Host, MachineRef
+from ramure_ssh import checks, known
+from ramure_ssh.backend import SSHBackend
+
+OWN = Host("ssh", None, "own")
+
+
+@asynccontextmanager
+async def destroyed(machine):
+    try:
+        yield machine
+    finally:
+        await machine.destroy()
+
+
+# --- sessions
+
+
+@pytest.mark.parametrize("limit", [2, 4])
+async def test_more_commands_than_sessions_wait(new_server, provision, limit):
+    new_server(more=f"MaxSessions {limit}")
+    async with destroyed(await provision(host="own")) as machine:
+        results = []
+
+        async def run(number):
+            results.append((await machine.exec(f"sleep 0.1; echo {number}")).stdout)
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(12):
+                tasks.start_soon(run, number)
+    assert sorted(map(int, results)) == [*range(12)]
+
+
+async def test_many_relayed_machines_on_a_host_of_few_sessions(new_server, provision):
+    server = new_server(more="MaxSessions 3")
+    async with AsyncExitStack() as stack:
+        for number in range(6):
+            machine = await provision(f"m{number}", host="own", relay=True)
+            await stack.enter_async_context(destroyed(machine))
+            assert isinstance(machine, RelayedMachine)
+            assert machine.relay is not None
+            assert (await machine.exec("echo here")).stdout == "here\n"
+        shells = server.sessions()
+        assert len(shells) <= 3  # one connection: its monitor, and one process that serves it
+
+
+async def test_a_relay_where_sockets_are_not_forwarded(new_server, provision):
+    new_server(more="AllowStreamLocalForwarding no")
+    async with destroyed(await provision(host="own", relay=True)) as machine:
+        assert machine.relay is not None
+        assert (await machine.exec("echo here")).stdout == "here\n"
+
+
+async def test_no_route_where_sockets_are_not_forwarded(new_server, provision, tmp_path):
+    from ramure.transport import Target
+    from ramure_ssh.transport import SSHTransport
+
+    new_server(more="AllowStreamLocalForwarding no")
+    async with destroyed(await provision(host="own")) as machine:
+        with pytest.raises(MachineError, match="AllowStreamLocalForwarding"):
+            await SSHTransport().open(machine, Target(str(tmp_path / "socket")))
+
+
+# --- several hosts
+
+
+async def test_a_pool_of_hosts(new_server, tmp_path, ramure_home, there):
+    homes = {}
+    for name in ("a", "b"):
+        homes[name] = there / name
+        homes[name].mkdir()
+        new_server(name, home=homes[name])
+
+    @agent_process(host=["ssh://a", "ssh://b"], image="~", timeout=60)
+    async def main():
+        found = []
+        for _ in range(4):
+            one = await machine()
+            found.append((await one.exec("echo $HOME")).stdout.strip())
+        return found
+
+    assert sorted(await main()) == sorted([str(homes["a"]), str(homes["b"])] * 2)
+    assert not list(there.glob("*/.ramure/machines"))
+
+
+# --- what is there, and what is left
+
+
+async def test_machines_are_found_by_their_labels(new_server, provision, there):
+    new_server()
+    async with destroyed(await provision(host="own")) as machine:
+        other = SSHBackend()
+        (ref,) = await other.find({"ramure.run": "r"}, host=OWN)
+        assert await other.find({"ramure.run": "s"}, host=OWN) == []
+        assert ref.name == machine.name
+        again = await other.attach(MachineRef(ref.backend, ref.name, json.loads(_json(ref))))
+        assert (await again.exec(["pwd"])).stdout.strip() == str(there)
+        await other.destroy(ref)
+        await other.destroy(ref)
+        assert await other.find({}, host=OWN) == []
+        with pytest.raises(MachineGone):
+            await other.attach(ref)
+        await other.aclose()
+    assert not (there / ".ramure").exists()
+
+
+def _json(ref):
+    return json.dumps(dict(ref.data))
+
+
+async def test_what_was_half_made_is_found(new_server, backend, there):
+    new_server()
+    folder = there / ".ramure" / "machines"
+    folder.mkdir(parents=True)
+    known_of = {"name": "m", "mark": "0123456789abcdef", "labels": {"ramure.run": "r"}}
+    (folder / "m.json").write_text(json.dumps(known_of))
+    (folder / "n.json").write_text("half a lin")
+    (ref,) = await backend.find({"ramure.run": "r"}, host=OWN)
+    await backend.destroy(ref)
+    assert [entry.name for entry in folder.iterdir()] == ["n.json"]
+
+
+async def test_one_of_each_name(new_server, provision):
+    new_server()
+    async with destroyed(await provision(host="own")) as machine:
+        with pytest.raises(MachineStartFailed, match="there is one of this name"):
+            await provision(host="own")
+        assert (await machine.exec("echo here")).stdout == "here\n"
+    for name in ("", "..", "a/b", "-x"):
+        with pytest.raises(InvalidName):
+            await provision(name, host="own")
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3])
+async def test_a_cancelled_making_leaves_nothing(new_server, provision, backend, after, there):
+    new_server()
+    made = None
+    with anyio.move_on_after(after):
+        made = await provision(host="own", relay=True)
+    if made is not None:
+        await made.destroy()
+    assert await backend.find({}, host=OWN) == []
+    assert not (there / ".ramure").exists()
+
+
+async def test_a_home_too_long_for_sockets(new_server, provision, there):
+    home = there / ("h" * 60)
+    home.mkdir()
+    new_server(home=home)
+    async with destroyed(await provision(host="own", relay=True)) as machine:
+        assert machine.state_dir.startswith("/tmp/.ramure-")
+        assert machine.relay is not None
+        assert (await machine.exec("echo here")).stdout == "here\n"
+
+
+async def test_variables_that_no_shell_could_export(new_server, provision):
+    from ramure.errors import UsageError
+
+    new_server()
+    async with destroyed(await provision(host="own")) as machine:
+        with pytest.raises(UsageError, match="environment variable"):
+            await machine.exec("true", env={"A.B": "1"})
+
+
+# --- doctor
+
+
+async def test_a_doctor_sees_that_processes_are_killed(new_server, provision, ramure_home, there):
+    tools = there / "bin"
+    tools.mkdir()
+    (tools / "busctl").write_text("#!/bin/sh\necho b true\n")
+    (tools / "busctl").chmod(0o755)
+    server = new_server(env={"PATH": f"{tools}:/usr/bin:/bin"})
+    assert await checks.hosts() == []
+    async with destroyed(await provision(host="own")):
+        pass
+    (problem,) = await checks.hosts()
+    assert "ssh://own" in problem.what
+    assert "KillUserProcesses=no" in problem.cure
+    (tools / "busctl").write_text("#!/bin/sh\necho b false\n")
+    assert await checks.hosts() == []
+    server.stop(rudely=True)
+    (problem,) = await checks.hosts()
+    assert "cannot be reached" in problem.what
+
+
+async def test_hosts_are_remembered_once(new_server, provision, ramure_home):
+    new_server()
+    for number in range(2):
+        async with destroyed(await provision(f"m{number}", host="own")):
+            pass
+    assert [str(login.address) for login in known.read()] == ["own"]
+    (ramure_home / "ssh-hosts.json").write_text("{")
+    assert known.read() == []
