@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ramure.errors import AgentStartFailed
-from ramure.harnesses.pi import keys, launch
+from ramure.harnesses.pi import keys, launch, providers
 from ramure.harnesses.pi.toolset import Tools
 from ramure.testing._stage import processes_with
 from ramure.values import AgentSpec
@@ -22,7 +22,7 @@ OAUTH = {"type": "oauth", "access": "a-token", "refresh": "r-token", "expires": 
 @pytest.fixture
 def person(tmp_path, monkeypatch):
     """Whose pi folder has what is written into it; there is no key in the environment."""
-    for names in (*keys.VARIABLES.values(), *keys.COMPANIONS.values()):
+    for names in (*providers.VARIABLES.values(), *providers.COMPANIONS.values()):
         for name in names:
             monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(keys.FOLDER, str(tmp_path))
@@ -258,7 +258,7 @@ def test_the_variables_are_pis(tmp_path):
         missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
         missing("RAMURE_TEST_PI_22 names no pi: run make setup")
     folder = Path(where).parent / "pi-ai/dist"
-    asked = {name: names for name, names in keys.VARIABLES.items() if name != "amazon-bedrock"}
+    asked = {name: names for name, names in providers.VARIABLES.items() if name != "amazon-bedrock"}
     done = subprocess.run(
         ["node", "--input-type=module", "-e", ASKS, json.dumps(asked)],
         cwd=folder,
@@ -268,4 +268,4 @@ def test_the_variables_are_pis(tmp_path):
     )
     assert done.stdout == ""
     known = (folder / "env-api-keys.js").read_text()
-    assert all(name in known for name in keys.VARIABLES["amazon-bedrock"])
+    assert all(name in known for name in providers.VARIABLES["amazon-bedrock"])
