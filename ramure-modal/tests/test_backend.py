@@ -117,7 +117,9 @@ async def test_it_carries_its_tags_from_the_first_moment(make, backend, cloud):
     assert shown["tags"]["ramure.run"] == "r"
     assert shown["tags"]["ramure.owner"] == "0-here"
     found = await backend.find({"ramure.run": "r"}, host=Host("modal"))
-    assert found == [machine.ref]
+    assert [(ref.name, ref.data["sandbox"]) for ref in found] == [
+        ("tagged", machine.sandbox.object_id)
+    ]
     assert await backend.find({"ramure.run": "other"}, host=Host("modal")) == []
     assert await backend.find({"ramure.run": "r"}, host=Host("modal", None, "no-such-app")) == []
 
@@ -136,7 +138,7 @@ async def test_another_process_attaches_and_destroys(make, backend, cloud):
     machine = await make()
     other = ModalBackend()
     attached = await other.attach(machine.ref)
-    assert (await attached.exec("echo still here")).stdout == "still here\n"
+    assert (await attached.exec("echo still here; pwd")).stdout == "still here\n/work\n"
     await other.destroy(machine.ref)
     await other.destroy(machine.ref)
     assert not cloud.alive()

@@ -9,6 +9,7 @@ from ramure.transports.relay import RelayTransport
 
 class TestSandbox(MachineContract):
     other_user = "nobody"
+    big = 25_000_000
 
     @pytest.fixture
     async def machine(self, relayed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -34,7 +35,7 @@ class Fleet:
         self._pulse = Pulse()
         # With the source, which must not be another object of the same id later.
         self._built: dict[tuple[object, ...], tuple[ModalImage, modal.Image]] = {}
-        self._building = anyio.Lock()
+        self._building: defaultdict[object, anyio.Lock] = defaultdict(anyio.Lock)
 
     async def provision(
         self,
@@ -47,7 +48,7 @@ class Fleet:
         """See ``Backend.provision``."""
         app = await cloud.find_app(app_name, create=True)
         assert app is not None
-        packed = None if tools is None else await layers.pack(tools)
+        packed = None if tools is None else await self._pack(tools)
         built = await self._build(image, packed, app, name)
         lease_file = f"{MEMORY}/ramure-{name}.lease"
         marks = {**labels, NAME: name}
@@ -66,6 +67,10 @@ class Fleet:
             raise
         return made[0]
 
+    async def _pack(self, tools: ToolSet) -> layers.Packed | None:
+        async with self._building[tools.name]:
+            return await layers.pack(tools)
+
     async def _build(
         self, image: ModalImage, packed: layers.Packed | None, app: modal.App, name: str
     ) -> modal.Image:
@@ -76,7 +81,7 @@ class Fleet:
             image.add_python,
             packed and packed.key,
         )
-        async with self._building:  # twenty at once need one
+        async with self._building[key]:  # twenty at once need one
             if key not in self._built:
                 plain = cloud.layers(image)
                 whole = plain if packed is None else layers.add(plain, packed)
@@ -88,7 +93,9 @@ class Fleet:
         sandbox = await self._sandbox(ref)
         if sandbox is None or await sandbox.poll.aio() is not None:
             raise MachineGone("the sandbox has ended", machine=ref.name)
-        app_name, image = str(ref.data.get("app") or cloud.APP), ModalImage()
+        app_name = str(ref.data.get("app") or cloud.APP)
+        workdir = ref.data.get("workdir")
+        image = ModalImage(workdir=str(workdir) if workdir else None)
         return ModalMachine(await _prepared(sandbox, image, app_name, ref.name), "")
 
     async def find(self, labels: Mapping[str, str], app_name: str | None) -> list[MachineRef]:
@@ -117,8 +124,8 @@ class Fleet:
         await self._pulse.aclose()
 
 
-def _ref(sandbox: modal.Sandbox, app_name: str | None, name: str) -> MachineRef:
-    data = {"app": app_name or cloud.APP, "sandbox": sandbox.object_id}
+def _ref(sandbox: modal.Sandbox, app_name: str | None, name: str, **more: str) -> MachineRef:
+    data = {"app": app_name or cloud.APP, "sandbox": sandbox.object_id, **more}
     return MachineRef("modal", name, data)
 
 
@@ -136,7 +143,9 @@ async def _prepared(
             "asks for (gpu=, region=, memory=); ModalImage(start_timeout=…) waits longer",
             machine=name,
         ) from None
-    return SandboxMachine(sandbox, _ref(sandbox, app_name, name), image, Facts.read(said))
+    facts = Facts.read(said)
+    ref = _ref(sandbox, app_name, name, workdir=facts.workdir)
+    return SandboxMachine(sandbox, ref, image, facts)
 
 
 async def _start_relay(machine: ModalMachine, packed: layers.Packed | None) -> None:

@@ -10,13 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import partial
-from threading import Lock
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import anyio
-from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from ramure._work import in_thread
 from ramure_modal.errors import transient
@@ -47,26 +45,26 @@ EARLIEST = 600.0
 
 
 class Pulse:
-    """The thread, and what it does for each sandbox."""
+    """The thread, and what it does for each sandbox.
+
+    It is a daemon: a program that ends without ``aclose`` does not wait for it.
+    """
 
     def __init__(self) -> None:
-        self._portal: BlockingPortal | None = None
-        self._thread: AbstractContextManager[BlockingPortal] | None = None
-        self._opening = Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: Thread | None = None
         self._kept: dict[str, Future[None]] = {}
 
     async def keep(self, machine: ModalMachine) -> None:
         """From now on, until ``drop``, the sandbox is told that its program lives."""
-        portal = await in_thread(self._open, pool="pulse")
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = Thread(
+                target=_serve, args=(self._loop,), name="ramure-modal", daemon=True
+            )
+            self._thread.start()
         beat = _Beat(machine, asyncio.get_running_loop())
-        self._kept[machine.name] = portal.start_task_soon(beat.run)
-
-    def _open(self) -> BlockingPortal:
-        with self._opening:
-            if self._portal is None:
-                self._thread = start_blocking_portal("asyncio")
-                self._portal = self._thread.__enter__()
-            return self._portal
+        self._kept[machine.name] = asyncio.run_coroutine_threadsafe(beat.run(), self._loop)
 
     def drop(self, machine: ModalMachine) -> None:
         """No longer."""
@@ -75,15 +73,16 @@ class Pulse:
 
     async def aclose(self) -> None:
         """End the thread."""
-        if self._portal is not None:
-            await in_thread(self._close, pool="pulse")
+        if self._loop is not None and self._thread is not None:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            await in_thread(self._thread.join, pool="pulse")
+            self._loop = None
 
-    def _close(self) -> None:
-        with self._opening:
-            portal, thread, self._portal = self._portal, self._thread, None
-            if portal is not None and thread is not None:
-                portal.call(partial(portal.stop, cancel_remaining=True))
-                thread.__exit__(None, None, None)
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped, then end what still goes on in it."""
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.get_loop().run_forever()
 
 
 class _Beat:

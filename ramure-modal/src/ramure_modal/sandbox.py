@@ -14,9 +14,9 @@ from ramure._files import absolute
 from ramure._work import to_end
 from ramure.backends._marks import MARKS, new_mark
 from ramure.errors import MachineError, MachineGone, UsageError
-from ramure.machine import Command, Machine
+from ramure.machine import Command, LocalPath, Machine
 from ramure.values import MachineRef, PtySize
-from ramure_modal import errors
+from ramure_modal import errors, files
 from ramure_modal.image import ModalImage
 from ramure_modal.process import SandboxProcess, shell_words
 from ramure_modal.scripts import script
@@ -131,7 +131,7 @@ class SandboxMachine(Machine):
     def _end(self, fate: MachineGone) -> None:
         self._fate = fate
         for process in list(self.processes):
-            process.fail(lambda: fate)
+            process.fail(lambda: fate.with_traceback(None))
 
     def trouble(self, error: Exception) -> MachineError:
         """What an error of the SDK means for a sandbox that is still there."""
@@ -195,6 +195,18 @@ class SandboxMachine(Machine):
         except Exception as error:
             await self.check()
             raise self.trouble(error) from error
+
+    # --- files
+
+    async def upload(self, local: LocalPath, remote: str) -> None:
+        """See ``Machine.upload``."""
+        if not await files.upload(self, local, remote):
+            await super().upload(local, remote)
+
+    async def download(self, remote: str, local: LocalPath) -> None:
+        """See ``Machine.download``."""
+        if not await files.download(self, remote, local):
+            await super().download(remote, local)
 
     # --- snapshots and its end
 
