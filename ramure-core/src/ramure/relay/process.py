@@ -15,6 +15,9 @@ from ramure.machine import Command, Process
 from ramure.relay.mux import Channel, Mux, Told
 from ramure.values import PtySize
 
+CONFIRMED = 4.0
+"""Seconds in which the daemon should confirm a kill; it does it in any case."""
+
 
 class RelayedProcess(Process):
     """A command that the daemon runs. It goes on while the link is broken."""
@@ -27,6 +30,7 @@ class RelayedProcess(Process):
         self._failure: tuple[str, str] | None = None
         self._exit: int | None = None
         self._expired = False
+        self._asked = False
         self.stdin = channel.outgoing(0)
         self.stdout = channel.incoming(1)
         self.stderr = channel.incoming(2)
@@ -88,9 +92,11 @@ class RelayedProcess(Process):
     async def kill(self) -> None:
         """See ``Process.kill``. Where the link is broken, the daemon does it once it is mended."""
         self._killed = asyncio.Event()
+        self._asked = True
         self._channel.message(kill=True)
         self._changed()
-        await self._killed.wait()
+        with anyio.move_on_after(CONFIRMED):
+            await self._killed.wait()
 
     async def resize(self, size: PtySize) -> None:
         """Do nothing: terminals are not relayed."""
@@ -98,7 +104,7 @@ class RelayedProcess(Process):
     async def aclose(self) -> None:
         """See ``Process.aclose``."""
         try:
-            if not self._ended.is_set():
+            if not self._ended.is_set() and not self._asked:
                 await to_end(self.kill)
         finally:
             self._channel.close()
