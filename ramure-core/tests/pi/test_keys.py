@@ -114,6 +114,16 @@ def test_a_provider_of_ones_own_comes_with_what_it_names_here(person, monkeypatc
     assert "secret-k" not in str(granted("mine/m", keys={"mine": "secret-2"}))
 
 
+def test_models_may_have_comments_as_pi_takes_them(person):
+    text = """// mine
+    {"providers": { // all of them
+        "mine": {"baseUrl": "http://a//b", "apiKey": "secret \\" , }", "models": [1, 2, ], },
+    }, }"""
+    (person() / "models.json").write_text(text)
+    given = granted("mine/m")["models"]["providers"]["mine"]
+    assert given == {"baseUrl": "http://a//b", "apiKey": 'secret " , }', "models": [1, 2]}
+
+
 def test_commands_are_run_here(person):
     person(auth={"openai": key("!printf 'secret-%s' from-a-command"), "groq": key("!false")})
     assert granted("openai/x")["auth"] == {"openai": key("secret-from-a-command")}

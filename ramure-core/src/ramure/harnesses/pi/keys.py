@@ -85,7 +85,8 @@ class Wallet:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads((self._folder / name).read_text("utf-8-sig"))
+            text = (self._folder / name).read_text("utf-8-sig")
+            value = json.loads(_plain_json(text) if name == "models.json" else text)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -166,13 +167,11 @@ class Wallet:
             entry["apiKey"] = literal(self._resolve(entry["apiKey"], {})) if own else "none"
         if isinstance(entry.get("headers"), dict):
             entry["headers"] = {
-                name: literal(self._resolve(value, {})) for name, value in entry["headers"].items()
+                name: literal(self._resolve(str(value), {}))
+                for name, value in entry["headers"].items()
             }
         if isinstance(entry.get("models"), list):
-            entry["models"] = [
-                self._resolved(model, own=own) if "headers" in model else model
-                for model in entry["models"]
-            ]
+            entry["models"] = [self._resolved(model, own=own) for model in entry["models"]]
         return entry
 
     def _resolve(self, value: str, extra: Mapping[str, str]) -> str:
@@ -205,6 +204,14 @@ class Wallet:
             "settings.json": settings,
         }
         return Access({name: json.dumps(text) for name, text in files.items()}, self._given_env)
+
+
+def _plain_json(text: str) -> str:
+    """JSON without the ``//`` comments and trailing commas that pi takes in ``models.json``."""
+    for needless in (r"//[^\n]*", r",(?=\s*[}\]])"):
+        # Strings come first, so that what looks needless in them is kept.
+        text = re.sub(rf'("(?:\\.|[^"\\])*")|{needless}', lambda found: found[1] or "", text)
+    return text
 
 
 def literal(text: str) -> str:
