@@ -1,6 +1,8 @@
 """Modal, emulated on this computer; sandboxes in it; and that nothing is left of them."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +20,11 @@ def anyio_backend():
 
 
 @pytest.fixture
-def ramure_home(tmp_path, monkeypatch):
+def ramure_home(monkeypatch):
     """A home of the test's own, with a short path (unix sockets)."""
-    home = tmp_path / "home"
-    monkeypatch.setenv("RAMURE_HOME", str(home))
-    return home
+    with tempfile.TemporaryDirectory(prefix="h-") as folder:
+        monkeypatch.setenv("RAMURE_HOME", folder)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
