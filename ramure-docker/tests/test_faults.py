@@ -1,5 +1,7 @@
 """What can go wrong: said clearly, with a type, and within seconds."""
 
+import asyncio
+
 import anyio
 import pytest
 
@@ -24,10 +26,10 @@ async def test_no_engine(backend, monkeypatch, tmp_path):
 async def test_an_engine_that_does_not_let_us_in(backend, monkeypatch, tmp_path):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/locked.sock")
 
-    async def denied(path):
+    async def denied(path, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(anyio, "connect_unix", denied)  # root is let in everywhere
+    monkeypatch.setattr(asyncio, "open_unix_connection", denied)  # root is let in everywhere
     with pytest.raises(MachineStartFailed, match="group `docker`"):
         await backend.provision(DockerImage(), Host("docker"), name="n", labels={})
 

@@ -52,6 +52,7 @@ class Container:
         self.engine, self.id, self.name = engine, id_, name
         self.fate: str | None = None
         self._over = anyio.Event()
+        self._removed = False
         self.is_paused = self.ran_out_of_memory = False
         self._mark = secrets.token_hex(8)
         self._processes: WeakSet[DockerProcess] = WeakSet()
@@ -231,8 +232,10 @@ class Container:
 
     async def remove(self) -> None:
         """Remove it, with all that runs in it. Idempotent; bounded; through any cancellation."""
-        self.ended("it has been destroyed")
-        await to_end(lambda: remove(self.engine, self.id, self.name), REMOVING)
+        if not self._removed:
+            self.ended("it has been destroyed")
+            await to_end(lambda: remove(self.engine, self.id, self.name), REMOVING)
+            self._removed = True
 
 
 async def remove(engine: Engine, id_: str, name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import anyio
-from anyio import ClosedResourceError, DelimiterNotFound, EndOfStream, IncompleteRead
+from anyio import DelimiterNotFound, IncompleteRead
 from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteStream
 
 from ramure._work import in_thread
 from ramure.errors import MachineError
 from ramure_docker.address import Address
+from ramure_docker.dial import BROKEN, Door, dial
 from ramure_docker.errors import answered, translate, unreachable
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ PATIENCE = 120
 CONNECTING = 30.0
 """Seconds in which a stream has to be there."""
 
-BROKEN = (anyio.BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
-
 
 class Engine:
     """A Docker engine. Kept connections; made without asking anything.
@@ -49,6 +47,7 @@ class Engine:
         self.address = address
         self._client: APIClient | None = None
         self._making = anyio.Lock()
+        self._door: Door | None = None
         self.full_volumes: set[str] = set()
 
     async def call(
@@ -77,11 +76,13 @@ class Engine:
             return self._client
 
     async def _connect(self, machine: str) -> APIClient:
+        url = self.address.url
+
         def connect() -> APIClient:
             import docker
 
             return docker.APIClient(
-                base_url=self.address.url,
+                base_url=url,
                 version="auto",
                 timeout=PATIENCE,
                 tls=_tls(self.address),
@@ -92,25 +93,25 @@ class Engine:
 
         try:
             # What cannot be reached says so more clearly here than through the SDK.
-            with anyio.fail_after(CONNECTING):
-                await anyio.aclose_forcefully(await self.dial())
+            if self.address.scheme == "ssh":
+                url = await self._open_door()
+            else:
+                with anyio.fail_after(CONNECTING):
+                    await anyio.aclose_forcefully(await dial(self.address))
             return await in_thread(connect, pool=POOL, size=THREADS)
         except (DockerException, OSError) as error:
             raise unreachable(error, machine, engine=self.address.url) from error
 
-    # --- streams
+    async def _open_door(self) -> str:
+        """What the SDK connects to in place of ssh. A first connection of ours says why not."""
+        stream = await self._ask(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n", "", b"200")
+        await anyio.aclose_forcefully(stream)
+        if self._door is None:
+            self._door = Door(self.address)
+            await self._door.open()
+        return f"unix://{self._door.path}"
 
-    async def dial(self) -> ByteStream:
-        """A connection to the engine."""
-        if self.address.scheme == "unix":
-            return await anyio.connect_unix(self.address.place)
-        host, _, port = self.address.place.partition(":")
-        if self.address.certs is None:
-            return await anyio.connect_tcp(host, int(port or 2375))
-        context = await in_thread(partial(_context, self.address), pool=POOL, size=THREADS)
-        return await anyio.connect_tcp(
-            host, int(port or 2376), ssl_context=context, tls_standard_compatible=False
-        )
+    # --- streams
 
     async def hijack(
         self, path: str, body: Mapping[str, Any] | None = None, *, machine: str, **query: Any
@@ -134,7 +135,7 @@ class Engine:
         connection: ByteStream | None = None
         try:
             with anyio.fail_after(CONNECTING):
-                connection = await self.dial()
+                connection = await dial(self.address)
                 await connection.send(request)
                 stream = BufferedByteStream(connection)
                 head = await stream.receive_until(b"\r\n\r\n", 65536)
@@ -155,6 +156,8 @@ class Engine:
         """Let go of the kept connections."""
         if self._client is not None:
             self._client.close()
+        if self._door is not None:
+            await self._door.aclose()
 
 
 async def _drop(connection: ByteStream | None) -> None:
@@ -203,13 +206,3 @@ def _tls(address: Address) -> Any:
         ca_cert=str(folder / "ca.pem") if address.verify else None,
         verify=address.verify,
     )
-
-
-def _context(address: Address) -> ssl.SSLContext:
-    folder = Path(address.certs or "")
-    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    if not address.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

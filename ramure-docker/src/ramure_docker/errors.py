@@ -74,8 +74,7 @@ def unreachable(error: BaseException, machine: str, *, engine: str) -> EngineUna
 
 
 def _words(error: BaseException) -> str:
-    last = [str(e) for e in _chain(error) if str(e)]
-    return last[-1] if last else repr(error)
+    return next((str(e) for e in _chain(error) if str(e)), repr(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

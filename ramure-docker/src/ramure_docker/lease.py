@@ -14,7 +14,7 @@ from anyio.streams.buffered import BufferedByteStream
 
 from ramure.errors import MachineError, MachineGone
 from ramure_docker.container import Container
-from ramure_docker.engine import BROKEN
+from ramure_docker.dial import BROKEN
 from ramure_docker.process import DockerProcess, script
 
 RETRY = 1.0

@@ -14,7 +14,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio.streams.buffered import BufferedByteStream
 
-from ramure_docker.engine import BROKEN
+from ramure_docker.dial import BROKEN
 
 HEADER = 8
 """Bytes before each piece: the lane (0 and 1: standard output, 2: errors), 0, 0, 0, its size."""

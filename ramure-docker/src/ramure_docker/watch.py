@@ -12,7 +12,8 @@ from anyio.streams.buffered import BufferedByteStream
 
 from ramure.errors import MachineError
 from ramure_docker.container import Container
-from ramure_docker.engine import BROKEN, Engine
+from ramure_docker.dial import BROKEN
+from ramure_docker.engine import Engine
 
 FILTERS = {
     "type": ["container"],

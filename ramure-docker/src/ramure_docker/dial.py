@@ -1,0 +1,228 @@
+"""Connections to an engine, whichever way: a unix socket, TCP, TLS, or the system's ssh."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+import tempfile
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
+from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
+
+from ramure._work import in_thread
+from ramure_docker.address import Address
+
+BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
+
+LIMIT = 131_072
+"""Bytes of a connection that are kept for its reader; twice as many hold the other side back."""
+
+POOL = "docker-ssh"
+SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
+"""Nobody is there to be asked for a password; ``~/.ssh/config`` says the rest."""
+
+
+class UnixStream(ByteStream):
+    """A unix socket.
+
+    anyio's own stream of them logs an error where data comes in the moment that a reader is
+    cancelled in; here readers are cancelled because a container's end has been told elsewhere.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See ``ByteStream``."""
+        try:
+            data = await self._reader.read(max_bytes)
+        except OSError as error:
+            raise BrokenResourceError from error
+        if not data:
+            raise EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        """See ``ByteStream``."""
+        if self._writer.is_closing():
+            raise ClosedResourceError
+        try:
+            self._writer.write(item)
+            await self._writer.drain()
+        except OSError as error:
+            raise BrokenResourceError from error
+
+    async def send_eof(self) -> None:
+        """See ``ByteStream``."""
+        if not self._writer.is_closing():
+            self._writer.write_eof()
+
+    async def aclose(self) -> None:
+        """See ``ByteStream``."""
+        self._writer.transport.abort()
+        await checkpoint()
+
+
+class SshStream(UnixStream):
+    """The engine of another computer, through ``docker system dial-stdio`` there.
+
+    ssh gets one end of a pair of sockets: as its input can end before its output, so can ours.
+    """
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        process: subprocess.Popen[bytes],
+    ) -> None:
+        super().__init__(reader, writer)
+        self._process = process
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        """See ``ByteStream``.
+
+        Raises:
+            ConnectionError: ssh ended before its time, and why.
+        """
+        try:
+            return await super().receive(max_bytes)
+        except (EndOfStream, BrokenResourceError):
+            await self._check()
+            raise
+
+    async def send(self, item: bytes) -> None:
+        """See ``ByteStream``; raises as ``receive``."""
+        try:
+            await super().send(item)
+        except BrokenResourceError:
+            await self._check()
+            raise
+
+    async def _check(self) -> None:
+        if why := await in_thread(self._why, pool=POOL):
+            raise ConnectionError(why) from None
+
+    def _why(self) -> str:
+        """Why it has failed; nothing where it has not."""
+        with suppress(subprocess.TimeoutExpired):
+            if self._process.wait(1) and self._process.stderr:
+                said = self._process.stderr.read().decode("utf-8", "replace").strip()
+                return said or "ssh ended without a word"
+        return ""
+
+    async def aclose(self) -> None:
+        """End ssh: it is killed."""
+        self._process.kill()
+        self._process.wait()  # which takes no time
+        if self._process.stderr:
+            self._process.stderr.close()
+        await super().aclose()
+
+
+def _start_ssh(address: Address, end: socket.socket) -> subprocess.Popen[bytes]:
+    with end:
+        command, number = ssh_command(address), end.fileno()
+        return subprocess.Popen(command, stdin=number, stdout=number, stderr=subprocess.PIPE)
+
+
+async def _dial_by_ssh(address: Address) -> SshStream:
+    ours, theirs = socket.socketpair()
+    try:
+        process = _start_ssh(address, theirs)
+    except OSError:
+        ours.close()
+        raise
+    return SshStream(*await asyncio.open_connection(sock=ours, limit=LIMIT), process)
+
+
+async def dial(address: Address) -> ByteStream:
+    """A connection to an engine.
+
+    Raises:
+        OSError: there is none to be had.
+    """
+    if address.scheme == "ssh":
+        return await _dial_by_ssh(address)
+    if address.scheme == "unix":
+        return UnixStream(*await asyncio.open_unix_connection(address.place, limit=LIMIT))
+    host, _, port = address.place.partition(":")
+    if address.certs is None:
+        return await anyio.connect_tcp(host, int(port or 2375))
+    context = await in_thread(partial(_context, address), pool=POOL)
+    return await anyio.connect_tcp(
+        host, int(port or 2376), ssl_context=context, tls_standard_compatible=False
+    )
+
+
+def ssh_command(address: Address) -> list[str]:
+    """The command whose input and output are a connection to the engine."""
+    user, _, place = address.place.rpartition("@")
+    host, _, port = place.partition(":")
+    options = [*(("-l", user) if user else ()), *(("-p", port) if port else ())]
+    return [*SSH, *options, "--", host, "docker", "system", "dial-stdio"]
+
+
+def _context(address: Address) -> ssl.SSLContext:
+    folder = Path(address.certs or "")
+    context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    if not address.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Door:
+    """A socket here for the SDK, which knows no system's ssh: each connection is a dialled one."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._folder = tempfile.mkdtemp(prefix="ramure-ssh-")  # its owner's alone
+        self.path = f"{self._folder}/docker.sock"
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Listen until ``aclose``, which ends every connection's task."""
+        self._server = await asyncio.start_unix_server(self._come, self.path, limit=LIMIT)
+
+    def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving = self._serve(UnixStream(reader, writer))
+        task = asyncio.create_task(serving, name=f"a connection to {self._address.url}")
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, one: ByteStream) -> None:
+        with suppress(*BROKEN):
+            async with one, await dial(self._address) as other, anyio.create_task_group() as tasks:
+                tasks.start_soon(_pour, one, other)
+                await _pour(other, one)
+                tasks.cancel_scope.cancel()
+
+    async def aclose(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
+        for task in (connections := list(self._connections)):
+            task.cancel()
+        if connections:
+            await asyncio.wait(connections)
+        with suppress(OSError):
+            os.unlink(self.path)  # noqa: PTH108 two names, no more
+        with suppress(OSError):
+            os.rmdir(self._folder)  # noqa: PTH106
+
+
+async def _pour(source: ByteStream, target: ByteStream) -> None:
+    with suppress(*BROKEN):
+        async for data in source:
+            await target.send(data)
+        await target.send_eof()
