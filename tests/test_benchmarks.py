@@ -7,9 +7,10 @@ import pytest
 
 from checkout import ROOT, run
 from modal_emulator.client import missing
+from ssh_servers import find_sshd
 
 BENCHES = sorted((ROOT / "tests/benchmarks").glob("bench_*.py"))
-NEW = {"bench_modal"}
+NEW = {"bench_modal", "bench_ssh"}
 """Benches of what 0.0.3 does not have."""
 
 
@@ -20,6 +21,8 @@ def test_it_runs_beside_the_former_release(bench, tmp_path):
         instead("ramure 0.0.3 is not at hand: run make setup")
     if bench.stem == "bench_modal" and (problem := missing()):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+    if bench.stem == "bench_ssh" and find_sshd() is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no sshd")
     printed = run(sys.executable, bench, "--quick", cwd=tmp_path)
     assert "beside 0.0.3" in printed or bench.stem in NEW
     assert "beside bare" in printed

@@ -111,7 +111,9 @@ class Connection:
         try:
             await self._use(await self.login.connect())
             while True:
-                await self._use(await self._return())
+                ssh = await self._return()
+                with suppress(HostUnreachable):
+                    await self._use(ssh)
         except (SSHError, LinkBroken) as error:
             self._fail(partial(_again, error))
             self._tasks.cancel_scope.cancel()
@@ -133,8 +135,8 @@ class Connection:
     async def _use(self, ssh: asyncssh.SSHClientConnection) -> None:
         """Use a connection until it breaks."""
         try:
+            session = await self._open_warden(ssh)
             async with anyio.create_task_group() as tasks:
-                session = await self._open_warden(ssh)
                 tasks.start_soon(self.warden.serve, session)
                 self._ssh = ssh
                 self._notify()
@@ -156,9 +158,10 @@ class Connection:
         session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
         try:
             await self._create(ssh, session, Warden.COMMAND, None)
-        except TimeoutError:
+        except (TimeoutError, asyncssh.ChannelOpenError) as error:
             session.forget()
-            raise HostUnreachable(f"{self.where} opens no session") from None
+            why = str(error) or "it does not answer"
+            raise HostUnreachable(f"{self.where} opens no session: {why}") from error
         except BaseException:
             session.forget()
             raise

@@ -1,0 +1,45 @@
+"""A program that is killed leaves nothing on the host, within seconds."""
+
+import signal
+import sys
+from pathlib import Path
+
+import anyio
+
+PROGRAM = """
+import asyncio
+from ramure import agent_process, machine
+
+@agent_process(host="ssh://own")
+async def main():
+    box = await machine()
+    await box.exec("setsid sleep 1000 >/dev/null 2>&1 & echo $! >pid")
+    print("up", flush=True)
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+def running(pid):
+    try:
+        state = Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_kill_minus_nine(new_server, there, ramure_home):
+    new_server()
+    command = [sys.executable, "-c", PROGRAM]
+    async with await anyio.open_process(command, stdin=None, stderr=None) as program:
+        with anyio.fail_after(60):
+            assert (await program.stdout.receive()).startswith(b"up")
+        program.send_signal(signal.SIGKILL)
+        await program.wait()
+    pid = (there / "pid").read_text()
+    with anyio.fail_after(60):  # its lease would be over in two minutes
+        while running(pid) or (there / ".ramure" / "machines").exists():
+            await anyio.sleep(0.1)
+        while list((ramure_home / "runtimes").iterdir()):
+            await anyio.sleep(0.1)

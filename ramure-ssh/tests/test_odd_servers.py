@@ -1,0 +1,120 @@
+"""Servers that are not OpenSSH, or want something special: asyncssh's own, in this process."""
+
+import asyncio
+import logging
+import os
+from asyncio.subprocess import PIPE
+from contextlib import asynccontextmanager, suppress
+
+import anyio
+import anyio.lowlevel
+import asyncssh
+import pytest
+
+from ramure_ssh.errors import HostUnreachable, LoginRefused, SSHError
+
+PASSWORD = "correct horse"
+
+
+class Doorman(asyncssh.SSHServer):
+    """Lets in whoever knows the password."""
+
+    def begin_auth(self, username):
+        return True
+
+    def password_auth_supported(self):
+        return True
+
+    def validate_password(self, username, password):
+        return password == PASSWORD
+
+
+async def pour(source, target):
+    with suppress(asyncssh.Error, OSError):
+        while data := await source.read(1 << 16):
+            target.write(data)
+        target.write_eof()
+
+
+@pytest.fixture
+def odd_server(keys, here, far_home):
+    """A server in this process, known as ``odd``."""
+
+    async def work(process):
+        env = {**os.environ, "HOME": str(far_home)}
+        child = await asyncio.create_subprocess_shell(
+            process.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pour, process.stdin, child.stdin)
+            tasks.start_soon(pour, child.stdout, process.stdout)
+            tasks.start_soon(pour, child.stderr, process.stderr)
+            process.exit(await child.wait())
+            tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def serve(process_factory=work):
+        server = await asyncssh.listen(
+            "127.0.0.1",
+            0,
+            server_factory=Doorman,
+            server_host_keys=[keys / "host_key"],
+            process_factory=process_factory,
+            encoding=None,
+        )
+        port = server.get_port()
+        kind, key, *_ = (keys / "host_key.pub").read_text().split()
+        (here / ".ssh").mkdir(mode=0o700, exist_ok=True)
+        (here / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+        async with server:
+            yield f"me@127.0.0.1:{port}"
+
+    return serve
+
+
+async def test_a_password_from_a_function(odd_server, provision, caplog):
+    async def ask():
+        await anyio.lowlevel.checkpoint()
+        return PASSWORD
+
+    caplog.set_level(logging.DEBUG)
+    async with odd_server() as host:
+        machine = await provision(host=host, password=ask)
+        assert (await machine.exec("sleep 0.2; echo here; sleep 0.2")).stdout == "here\n"
+        await machine.destroy()
+    assert PASSWORD not in caplog.text
+    assert PASSWORD not in str(machine.ref)
+    assert PASSWORD not in repr(machine.connection.login)
+
+
+async def test_a_password_from_the_environment(odd_server, provision, monkeypatch):
+    monkeypatch.setenv("RAMURE_SSH_PASSWORD", PASSWORD)
+    async with odd_server() as host:
+        machine = await provision(host=host)
+        assert (await machine.exec("exit 3")).exit_code == 3
+        await machine.destroy()
+
+
+async def test_a_wrong_password(odd_server, provision):
+    async with odd_server() as host:
+        with pytest.raises(LoginRefused) as caught:
+            await provision(host=host, password=lambda: "wrong pony")
+    assert "wrong pony" not in str(caught.value)
+
+
+async def test_a_server_that_opens_no_sessions(odd_server, provision):
+    async with odd_server(None) as host:
+        with pytest.raises(SSHError, match="session"):
+            await provision(host=host, password=lambda: PASSWORD)
+
+
+async def test_what_is_no_ssh_server(here, provision):
+    async def babble(reader, writer):
+        writer.write(b"220 mail.example.com ESMTP\r\n" * 200)
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(HostUnreachable):
+            await provision(host=f"me@127.0.0.1:{port}")
