@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import docker_engine
 from checkout import ROOT, run
 from modal_emulator.client import missing
 from ssh_servers import find_sshd
@@ -23,6 +24,11 @@ def test_it_runs_beside_the_former_release(bench, tmp_path):
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
     if bench.stem == "bench_ssh" and find_sshd() is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("there is no sshd")
+    if bench.stem == "bench_docker":
+        try:
+            docker_engine.require()
+        except docker_engine.Missing as error:
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
     printed = run(sys.executable, bench, "--quick", cwd=tmp_path)
     assert "beside 0.0.3" in printed or bench.stem in NEW
     assert "beside bare" in printed

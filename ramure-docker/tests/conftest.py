@@ -83,7 +83,7 @@ async def make(backend, api):
     run = f"{os.getpid()}-{next(_numbers)}"
 
     async def make(image=None, *, host=HERE, **options):
-        options.setdefault("name", f"ramure-test-{run}-{len(made)}")
+        options.setdefault("name", f"ramure-test-{run}-{next(_numbers)}")
         options.setdefault("labels", {"ramure.run": run})
         image = image or DockerImage("ramure-test/shell")
         machine = await backend.provision(image, host, **options)

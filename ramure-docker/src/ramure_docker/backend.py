@@ -12,7 +12,7 @@ from ramure.machine import Backend, Image
 from ramure.toolset import ToolSet
 from ramure.values import Host, MachineRef
 from ramure_docker import address as addresses
-from ramure_docker import volumes
+from ramure_docker import snapshot, volumes
 from ramure_docker.address import Address
 from ramure_docker.container import REMOVING, Container, remove
 from ramure_docker.create import FOLDER, STATE
@@ -134,12 +134,13 @@ class DockerBackend(Backend):
         await to_end(partial(remove, engine, str(ref.data["id"]), ref.name), REMOVING)
 
     async def remove_caches(self, host: Host, *, dry_run: bool = False) -> list[str]:
-        """See ``Backend.remove_caches``: the volumes of tool sets that no container mounts."""
+        """See ``Backend.remove_caches``: volumes of tool sets, and images of forks."""
         engine = (await self._site(host)).engine
-        found = await volumes.unused(engine)
+        sets, forks = await volumes.unused(engine), await snapshot.unused_forks(engine)
         if dry_run:
-            return found
-        return [volume for volume in found if await volumes.forget(engine, volume)]
+            return [*sets, *forks]
+        removed = [volume for volume in sets if await volumes.forget(engine, volume)]
+        return removed + [image for image in forks if await snapshot.forget(engine, image)]
 
     async def aclose(self) -> None:
         """See ``Backend.aclose``."""

@@ -17,8 +17,10 @@ from ramure.relay import RelayedMachine
 from ramure.values import MachineRef, PtySize
 from ramure_docker.address import Address
 from ramure_docker.container import Container
+from ramure_docker.image import DockerImage
 from ramure_docker.lease import Lease
 from ramure_docker.process import DockerProcess
+from ramure_docker.snapshot import FORK, snapshot
 from ramure_docker.watch import Watch
 
 
@@ -73,7 +75,7 @@ class DockerMachine(RelayedMachine):
     """
 
     def __init__(
-        self, plain: PlainMachine, watch: Watch, guard: BufferedByteStream, *, lease: float
+        self, plain: PlainMachine, watch: Watch, guard: BufferedByteStream, image: DockerImage
     ) -> None:
         """From now on this program keeps the container, and learns what happens to it.
 
@@ -81,14 +83,15 @@ class DockerMachine(RelayedMachine):
             plain: the container.
             watch: tells what happens to it.
             guard: the connection to the container's own program.
-            lease: seconds that what is there goes on once the program is out of reach.
+            image: what it was made of, and how.
         """
         # On the engine's own computer the end of the connection is enough of a sign.
         heartbeat = 0.0 if plain.container.engine.address.here else None
-        super().__init__(plain, lease=lease, heartbeat=heartbeat)
+        super().__init__(plain, lease=image.lease, heartbeat=heartbeat)
+        self._image = image
         self.container = plain.container
         self._watch = watch
-        self._hold = Lease(self.container, guard, self.state_dir, lease)
+        self._hold = Lease(self.container, guard, self.state_dir, image.lease)
         self._raising: asyncio.Task[None] | None = None
         watch.add(self.container)
 
@@ -100,6 +103,38 @@ class DockerMachine(RelayedMachine):
                 await self.start_relay(node)
 
         self._raising = asyncio.create_task(start(), name=f"starting the relay of {self.name}")
+
+    async def snapshot(self, reference: str | None = None) -> DockerImage:
+        """The files of the machine, as they are, as an image of the engine's, to start others from.
+
+        What is mounted, and what is in memory, is not part of it; nor is the environment: that is
+        given anew. The machine goes on meanwhile. The image stays until somebody removes it.
+
+        Args:
+            reference: a name for it, such as ``me/box:tried``; None for none but its id.
+
+        Raises:
+            MachineError: as the engine says.
+        """
+        return await snapshot(self.container, self._image, reference)
+
+    async def fork(self) -> Machine:
+        """A new machine of the current process with this one's files.
+
+        ``ramure gc --images`` removes its image when nothing runs on it any more.
+
+        Raises:
+            NotInProcess: there is no current process.
+            MachineError: as the engine says.
+        """
+        from ramure import machine
+
+        image = await snapshot(self.container, self._image, None, label=FORK)
+        return await machine(image=image, host=self._host())
+
+    def _host(self) -> str:
+        scheme, _, place = self.container.engine.address.url.partition("://")
+        return f"docker+{scheme}://{place}"
 
     async def destroy(self) -> None:
         """See ``Machine.destroy``."""

@@ -131,7 +131,7 @@ class Maker:
             tools_dir=None if order.image.read_only else TOOLS,
             mounted_tools={name: found.folder for name, found in sets.items()},
         )
-        machine = DockerMachine(plain, self._watch, guard, lease=order.image.lease)
+        machine = DockerMachine(plain, self._watch, guard, order.image)
         nodes = (f"{found.folder}/{found.node}" for found in sets.values())
         if node := next(nodes, facts.get("node")):
             machine.raise_relay(node)
