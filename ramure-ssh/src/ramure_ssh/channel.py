@@ -60,13 +60,24 @@ class Lane(ByteReceiveStream):
                 raise self._over
             self._news = anyio.Event()
             await self._news.wait()
-        data = self._chunks.popleft()
-        if len(data) > max_bytes:
-            self._chunks.appendleft(data[max_bytes:])
-            data = data[:max_bytes]
+        data = self._take(max_bytes)
         self.size -= len(data)
         self._session.taken()
         return data
+
+    def _take(self, most: int) -> bytes:
+        """All that is there, up to ``most``: packets are small, and whoever reads may be far."""
+        parts = [self._chunks.popleft()]
+        size = len(parts[0])
+        while self._chunks and size < most:
+            parts.append(self._chunks.popleft())
+            size += len(parts[-1])
+        if size > most:
+            last = parts.pop()
+            keep = len(last) - (size - most)
+            parts.append(last[:keep])
+            self._chunks.appendleft(last[keep:])
+        return b"".join(parts) if len(parts) > 1 else parts[0]
 
     async def aclose(self) -> None:
         """Read no more; what still comes is thrown away."""
