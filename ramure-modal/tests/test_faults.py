@@ -1,12 +1,13 @@
 """Outages, cuts, lost sandboxes: what a program sees of them."""
 
+import errno
 import os
 
 import anyio
 import pytest
 
-from ramure.errors import MachineError, MachineGone
-from ramure.values import PtySize
+from ramure.errors import LinkBroken, MachineError, MachineGone
+from ramure.values import Host, PtySize
 from ramure_modal.image import ModalImage
 
 HANGS = 60
@@ -116,3 +117,34 @@ async def test_a_terminal_ends_with_its_sandbox(relayed, cloud):
         cloud("lose", sandbox=relayed.sandbox.object_id)
         with pytest.raises(MachineGone), anyio.fail_after(HANGS):
             await terminal.wait()
+
+
+async def test_an_error_in_asking_is_no_death(relayed, backend, cloud):
+    for method, ask in (
+        ("SandboxListV2", lambda: backend.find({"ramure.run": "r"}, host=Host("modal"))),
+        ("SandboxWaitV2", lambda: backend.destroy(relayed.ref)),
+        ("SandboxTerminateV2", lambda: backend.destroy(relayed.ref)),
+    ):
+        cloud("fault", method=method, status="INVALID_ARGUMENT", count=1)
+        with pytest.raises(LinkBroken, match="for a test"):
+            await ask()
+    assert (await relayed.exec("echo here")).stdout == "here\n"
+
+
+async def test_files_where_none_may_be(plain, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OSError, match="/usr/file") as caught:
+        await plain.upload(tmp_path / "file", "/usr/file")
+    assert caught.value.errno == errno.EROFS
+    with pytest.raises(OSError, match="/proc/nothing"):
+        await plain.download("/proc/nothing", tmp_path / "back")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+async def test_a_transfer_that_breaks_leaves_nothing(plain, cloud, tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * 1_000_000)
+    cloud("fault", method="TaskExecStdinWriteStream", status="INVALID_ARGUMENT")
+    with pytest.raises(MachineError), anyio.fail_after(HANGS):
+        await plain.upload(tmp_path / "file", "in/file")
+    cloud("mend")
+    assert (await plain.exec("ls -A in")).stdout == ""

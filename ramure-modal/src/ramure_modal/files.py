@@ -10,13 +10,14 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramure._files import absolute
 from ramure._work import in_thread, to_end
+from ramure.errors import MachineError
 from ramure.machine import LocalPath
 from ramure_modal.scripts import script
 
@@ -51,7 +52,7 @@ async def upload(machine: SandboxMachine, local: LocalPath, remote: str) -> bool
             await machine.sandbox.filesystem.copy_from_local.aio(source, temporary)
         await _say(machine, path, "finish", temporary, f"{status.st_mode & 0o777:o}")
     except BaseException:
-        await to_end(partial(_say, machine, path, "forget", temporary))
+        await to_end(partial(_forget, machine, path, temporary))
         raise
     return True
 
@@ -82,6 +83,11 @@ async def download(machine: SandboxMachine, remote: str, local: LocalPath) -> bo
 def _put(temporary: Path, target: Path, mode: int) -> None:
     temporary.chmod(mode)
     temporary.replace(target)
+
+
+async def _forget(machine: SandboxMachine, path: str, temporary: str) -> None:
+    with suppress(OSError, MachineError):  # the first failure is the one worth telling
+        await _say(machine, path, "forget", temporary)
 
 
 async def _say(machine: SandboxMachine, path: str, *what: str) -> str:
