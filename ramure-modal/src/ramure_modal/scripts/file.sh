@@ -28,7 +28,14 @@ begin)
 finish)
   words=$({ chmod "$4" "$3" && mv -f "$3" "$1"; } 2>&1) || said "$words"
   ;;
-forget) rm -f "$3" ;;
+forget)
+  # Modal's own program may still be about to write it.
+  for file in $(grep -lsF -- "$3" /proc/[0-9]*/cmdline); do
+    file=${file#/proc/}
+    [ "${file%/*}" = $$ ] || kill -9 "${file%/*}"
+  done 2>/dev/null
+  rm -f "$3"
+  ;;
 look)
   words=$(ls -ldL "$1" 2>&1) || said "$words"
   [ -r "$1" ] || no EACCES
