@@ -44,8 +44,10 @@ def main(command: list[str]) -> int:
     }
     try:
         command = [part.replace("{tmp}", str(folder)) for part in command]
+        # Ctrl-C reaches the command, too. Before its start: in the background it may be ignored,
+        # and what is ignored is inherited.
+        signal.signal(signal.SIGINT, lambda *_: None)
         child = subprocess.Popen(command, env=environment)
-        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C reaches the command, too
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
         code = child.wait()
         processes = left_processes(mark)

@@ -36,7 +36,7 @@ async def refused(*names, **given):
 async def test_an_option_that_the_harness_does_not_know(ramure_home, given, meant):
     text = await refused("w", **given)
     assert meant in text
-    assert text.endswith("the harness 'pi' understands: approve=, flags=, thinking=")
+    assert text.endswith("the harness 'pi' understands: approve=, flags=, keys=, thinking=")
 
 
 async def test_a_harness_that_declares_no_options_is_given_all(ramure_home):

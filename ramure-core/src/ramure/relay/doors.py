@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
-from anyio.abc import SocketStream
 
 from ramure.errors import MachineError
 from ramure.relay.mux import Channel, Mux, Told
 
 BROKEN = (BrokenResourceError, ClosedResourceError, MachineError, OSError)
+
+BLOCK = 64 * 1024
+"""Bytes that are read at a time."""
 
 
 class Door:
@@ -64,31 +68,37 @@ async def carry(channel: Channel, target: str) -> None:
     """Carry one connection to the socket ``target``, both ways, until both have ended.
 
     The channel's lanes have been asked for before, so that nothing that came meanwhile is lost.
+    asyncio's own streams: anyio's for Unix sockets upset the loop where data comes to a reader that
+    has just been cancelled.
     """
     try:
-        stream = await anyio.connect_unix(target)
-        async with stream, anyio.create_task_group() as tasks:
-            tasks.start_soon(_inward, channel, stream)
-            tasks.start_soon(_outward, channel, stream)
+        reader, writer = await asyncio.open_unix_connection(target)
     except OSError:
-        pass  # the run is gone, which whoever connected learns by the close
+        channel.close()  # the run is gone, which whoever connected learns by the close
+        return
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_inward, channel, writer)
+            tasks.start_soon(_outward, channel, reader)
     finally:
         channel.close()
+        writer.close()
 
 
-async def _inward(channel: Channel, stream: SocketStream) -> None:
+async def _inward(channel: Channel, writer: asyncio.StreamWriter) -> None:
     try:
         async for data in channel.incoming(0):
-            await stream.send(data)
-        await stream.send_eof()
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
     except BROKEN:
         channel.close()
-        await stream.aclose()
+        writer.transport.abort()
 
 
-async def _outward(channel: Channel, stream: SocketStream) -> None:
+async def _outward(channel: Channel, reader: asyncio.StreamReader) -> None:
     try:
-        async for data in stream:
+        while data := await reader.read(BLOCK):
             await channel.outgoing(0).send(data)
         await channel.outgoing(0).aclose()
     except BROKEN:
