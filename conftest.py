@@ -1,8 +1,18 @@
 """What all tests of all packages share."""
 
+from contextlib import ExitStack
+from pathlib import Path
 
-def pytest_sessionfinish() -> None:
-    """Remove the folder of sockets with short paths, as runs do: some tests do without a run."""
+_session = ExitStack()
+
+
+def pytest_sessionstart() -> None:
+    """Keep the folder of sockets with short paths: some tests use it without a run that would."""
     from ramure.run import short_folder
 
-    short_folder.leave()
+    _session.enter_context(short_folder.kept_for(Path("/", *["long"] * 50)))
+
+
+def pytest_sessionfinish() -> None:
+    """Let go of it, so that whoever is the last removes it."""
+    _session.close()

@@ -27,7 +27,7 @@ def greeted():
         await machine.equip(tools)
         folder = machine.tool_folder(tools)
         assert folder.startswith("/opt/ramure/")
-        assert (await machine.exec([f"{folder}/bin/hello"])).stdout == "hello\n"
+        assert (await machine.exec([f"{folder}/bin/hello"], check=True)).stdout == "hello\n"
         return folder
 
     return greeted

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -159,8 +160,12 @@ class Server:
         if self._process is None:
             return
         if rudely:
+            # Stopped first: a client that comes again at once would leave a session behind.
+            self._process.send_signal(signal.SIGSTOP)
             self.drop()
-        self._process.terminate()
+            self._process.kill()
+        else:
+            self._process.terminate()
         self._process.wait(30)
         self._process = None
 

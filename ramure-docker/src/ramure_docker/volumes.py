@@ -145,6 +145,10 @@ def _fill(api: APIClient, helper: str, source: Path) -> None:
         packing.start()
         try:
             api.put_archive(helper, MOUNTED, iter(partial(incoming.read, CHUNK), b""))
+        except Exception:
+            if failed:  # the engine only says that its archive broke off
+                raise failed[0] from None
+            raise
         finally:
             incoming.close()  # whoever still writes gets an error
             packing.join()

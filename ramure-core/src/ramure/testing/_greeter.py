@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import anyio
@@ -32,14 +34,23 @@ class Greeter(ToolSet):
         return self.folder
 
     def _write(self) -> None:
+        """Make the folder, whole or not at all: several may want it at once."""
+        if self.folder.is_dir() and any(self.folder.iterdir()):
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(prefix=".greeter-", dir=self.folder.parent))
         for name in ("bin", "share"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "share/greeting").write_text("hello\n", "utf-8")
-        (self.folder / "share/weight").write_bytes(b"\0" * 3_000_000)
-        (self.folder / "bin/greet").write_text(GREET, "utf-8")
-        (self.folder / "bin/greet").chmod(0o755)
-        (self.folder / "bin/hello").unlink(missing_ok=True)
-        (self.folder / "bin/hello").symlink_to("greet")
+            (making / name).mkdir()
+        (making / "share/greeting").write_text("hello\n", "utf-8")
+        (making / "share/weight").write_bytes(b"\0" * 3_000_000)
+        (making / "bin/greet").write_text(GREET, "utf-8")
+        (making / "bin/greet").chmod(0o755)
+        (making / "bin/hello").symlink_to("greet")
+        making.chmod(0o755)
+        try:
+            making.rename(self.folder)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(making)
 
 
 class NotToBeHad(Greeter):
