@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 from asyncio.subprocess import PIPE
 from contextlib import asynccontextmanager, suppress
 
@@ -14,6 +15,7 @@ import pytest
 from ramure_ssh.errors import HostUnreachable, LoginRefused, SSHError
 
 PASSWORD = "correct horse"
+HANGS = 60
 
 
 class Doorman(asyncssh.SSHServer):
@@ -30,27 +32,45 @@ class Doorman(asyncssh.SSHServer):
 
 
 async def pour(source, target):
+    """Pass all on; what nobody takes is still read, so that the source comes to its end."""
     with suppress(asyncssh.Error, OSError):
         while data := await source.read(1 << 16):
-            target.write(data)
+            with suppress(asyncssh.Error, OSError):
+                target.write(data)
         target.write_eof()
 
 
 @pytest.fixture
 def odd_server(keys, here, far_home):
     """A server in this process, known as ``odd``."""
+    working = {}
 
     async def work(process):
         env = {**os.environ, "HOME": str(far_home)}
         child = await asyncio.create_subprocess_shell(
-            process.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=env
+            process.command,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=env,
+            start_new_session=True,
         )
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(pour, process.stdin, child.stdin)
-            tasks.start_soon(pour, child.stdout, process.stdout)
-            tasks.start_soon(pour, child.stderr, process.stderr)
+        working[child] = ended = anyio.Event()
+        async with anyio.create_task_group() as typing:
+            typing.start_soon(pour, process.stdin, child.stdin)
+            async with anyio.create_task_group() as writing:
+                writing.start_soon(pour, child.stdout, process.stdout)
+                writing.start_soon(pour, child.stderr, process.stderr)
             process.exit(await child.wait())
-            tasks.cancel_scope.cancel()
+            typing.cancel_scope.cancel()
+        ended.set()
+
+    async def end(child):
+        """To the end: what is left of it would warn in whichever test comes next."""
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with anyio.fail_after(HANGS):
+            await working[child].wait()
 
     @asynccontextmanager
     async def serve(process_factory=work):
@@ -68,6 +88,8 @@ def odd_server(keys, here, far_home):
         (here / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
         async with server:
             yield f"me@127.0.0.1:{port}"
+        for child in working:
+            await end(child)
 
     return serve
 
