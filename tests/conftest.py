@@ -1,10 +1,10 @@
 """What the tests that cross packages share: uv, and the packages as users get them."""
 
-import os
 import sys
 
 import pytest
 
+import parts
 from checkout import PROJECTS, ROOT, run
 
 
@@ -12,8 +12,7 @@ from checkout import PROJECTS, ROOT, run
 def uv():
     """The checkout's own uv, as a function that runs it."""
     if not (ROOT / ".tools/uv/bin/uv").exists():
-        instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        instead("the checkout has no uv: run make setup")
+        parts.lacking("the checkout has no uv: run make setup")
     return lambda *arguments, **kwargs: run(ROOT / "scripts/uv", *arguments, **kwargs)
 
 

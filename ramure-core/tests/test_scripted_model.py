@@ -11,6 +11,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
+import parts
 from ramure.testing import (
     BrokenJson,
     Delay,
@@ -734,19 +735,13 @@ async def test_the_environment_is_put_back(monkeypatch):
 
 # --- the real pi
 
-PIS = ["RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20"]
 real_pi = pytest.mark.pi
 
 
-@pytest.fixture(params=PIS)
+@pytest.fixture(params=parts.PIS)
 def pi(request, tmp_path):
     """Runs the real pi against a model: gives its messages' ends and its exit code."""
-    package = os.environ.get(request.param)
-    if not package:
-        missing = f"{request.param} names no pi: run `make setup`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    package = parts.pi_package(request.param)
     own_node = Path(package).parents[1] / ".bin" / "node"
     cli = Path(package, "dist", "cli.js")
     command = [str(own_node) if own_node.exists() else "node", str(cli), "--mode", "json", "-p"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import parts
+
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
 HANGS = 120
 """Seconds after which a test that waits has failed."""
@@ -37,12 +39,6 @@ def test_the_tests_without_pi(tmp_path):
 
 
 @pytest.mark.pi
-@pytest.mark.parametrize("variable", ["RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20"])
+@pytest.mark.parametrize("variable", parts.PIS)
 def test_the_tests_with_pi(tmp_path, variable):
-    package = os.environ.get(variable)
-    if not package:
-        missing = f"{variable} names no pi: run `make setup`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    run(tmp_path, "test_with_pi.py", RAMURE_PI=package)
+    run(tmp_path, "test_with_pi.py", RAMURE_PI=parts.pi_package(variable))

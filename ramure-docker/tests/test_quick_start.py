@@ -1,15 +1,17 @@
 """The quick start, with the real pi in a real tmux in a container, whatever its network is."""
 
 import json
-import os
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
+import parts
 from docker_engine import GATEWAY
-from ramure import agent, agent_process, done, fail, wait
+from quick_start import run_task
+from ramure import agent_process
 from ramure.testing import ScriptedModel, ToolCall
 from ramure.values import Host
 from ramure_docker import DockerImage
@@ -32,11 +34,7 @@ const server = net.createServer((from) => {
 @pytest.fixture
 def pi():
     """The folder of npm packages with a pi, and its Node.js."""
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    return Path(where).parents[1]
+    return Path(parts.pi_package()).parents[1]
 
 
 @pytest.fixture
@@ -106,28 +104,8 @@ async def port_on_the_bridge(engine, path):
 def quick_start(image, ready=None):
     """The program of the README, at work in a container."""
 
-    @agent_process(image=DockerImage(**image), timeout=HANGS)
-    async def run_task(spec: str) -> str:
-        worker = await agent("worker")
-        if ready is not None:
-            await ready(worker.machine)
-
-        @worker.on("finish")
-        async def on_finish(summary: str) -> str:
-            """Call with your result when the task is done."""
-            done(summary)
-            return "Recorded."
-
-        @worker.on("give_up")
-        async def on_give_up(reason: str) -> str:
-            """Call if you cannot complete the task."""
-            fail(f"gave_up: {reason}")
-            return "Recorded."
-
-        await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
-        return await wait()
-
-    return run_task
+    task = agent_process(image=DockerImage(**image), timeout=HANGS)(run_task)
+    return partial(task, prepare=ready)
 
 
 SCRIPT = [
@@ -167,8 +145,8 @@ async def test_without_a_network(docker_host, api, home, image, way, tmp_path):
     image["network"] = "none"
     async with ScriptedModel(SCRIPT) as model, way(model) as path:
         lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
-        run_task = quick_start(image, port_in_the_container(path))
-        assert await run_task("Sum it.") == "42 /work"
+        task = quick_start(image, port_in_the_container(path))
+        assert await task("Sum it.") == "42 /work"
     nothing_is_left(api, home)
 
 
@@ -176,7 +154,7 @@ async def test_in_an_image_that_has_nothing(
     volumes_alone, docker_host, api, backend, home, image, way, tmp_path, monkeypatch, capfd
 ):
     """pi, Node.js and tmux come from a volume, which is made once."""
-    monkeypatch.setenv("RAMURE_PI", os.environ["RAMURE_TEST_PI_22"])
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
     image |= {"reference": "ramure-test/bare", "network": "none"}
     image["env"] = {"PI_CODING_AGENT_DIR": "/settings"}
     image["volumes"] = {str(tmp_path / "settings"): "/settings"}
@@ -187,9 +165,9 @@ async def test_in_an_image_that_has_nothing(
 
     async with ScriptedModel(SCRIPT) as model, way(model) as path:
         lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
-        run_task = quick_start(image, ready)
-        assert await run_task("Sum it.") == "42 /work"
-        assert await run_task("Again.") == "42 /work"
+        task = quick_start(image, ready)
+        assert await task("Sum it.") == "42 /work"
+        assert await task("Again.") == "42 /work"
     assert capfd.readouterr().err.count("into a volume") == 1
     [volume] = await backend.remove_caches(Host("docker"))
     assert volume.startswith("ramure-tools-pi-")

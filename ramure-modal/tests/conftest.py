@@ -1,11 +1,11 @@
 """Modal, emulated on this computer; sandboxes in it; and that nothing is left of them."""
 
-import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
+import parts
 from modal_emulator.client import Emulator, missing
 from ramure.values import Host
 from ramure_modal.backend import ModalBackend
@@ -31,7 +31,7 @@ def ramure_home(monkeypatch):
 def emulator():
     """One for all tests: the SDK keeps one client for the whole process."""
     if problem := missing():
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+        parts.lacking(problem)
     with pytest.MonkeyPatch.context() as patch, Emulator() as emulator:
         for name, value in emulator.env.items():
             patch.setenv(name, value)

@@ -1,11 +1,11 @@
 """The quick start, with the real pi in a real tmux in a sandbox that has neither."""
 
-import os
-
 import modal
 import pytest
 
-from ramure import agent, agent_process, done, fail, wait
+import parts
+import quick_start
+from ramure import agent_process
 from ramure.testing import ScriptedModel, ToolCall
 from ramure_modal.image import ModalImage
 
@@ -23,30 +23,7 @@ SCRIPT = [
 @pytest.fixture
 def pi(monkeypatch, cloud, ramure_home):
     """This computer has pi."""
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    monkeypatch.setenv("RAMURE_PI", where)
-
-
-async def run_task(spec: str) -> str:
-    worker = await agent("worker")
-
-    @worker.on("finish")
-    async def on_finish(summary: str) -> str:
-        """Call with your result when the task is done."""
-        done(summary)
-        return "Recorded."
-
-    @worker.on("give_up")
-    async def on_give_up(reason: str) -> str:
-        """Call if you cannot complete the task."""
-        fail(f"gave_up: {reason}")
-        return "Recorded."
-
-    await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
-    return await wait()
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
 
 
 async def test_the_quick_start(pi, cloud, ramure_home, tmp_path, capfd):
@@ -60,7 +37,7 @@ async def test_the_quick_start(pi, cloud, ramure_home, tmp_path, capfd):
             workdir="/work",
             env={"PI_CODING_AGENT_DIR": "/settings"},
         )
-        task = agent_process(image=image, timeout=HANGS)(run_task)
+        task = agent_process(image=image, timeout=HANGS)(quick_start.run_task)
         assert await task("Sum it.") == "42 /work"
         uploads = cloud("calls")["BlobCreate"]
         assert await task("Sum it again.") == "42 /work"

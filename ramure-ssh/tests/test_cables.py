@@ -1,13 +1,12 @@
 """A host at the far end of a cable that is pulled: nobody is told, all just falls silent."""
 
-import os
 import random
-from pathlib import Path
 
 import anyio
 import pytest
 
 import namespaces
+import parts
 from ramure import agent, agent_process, done, wait
 from ramure.errors import LinkBroken
 from ramure.testing import ScriptedModel, ToolCall
@@ -18,8 +17,7 @@ HANGS = 120
 @pytest.fixture(scope="session")
 def cables_there():
     if why := namespaces.missing():
-        instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        instead(why)
+        parts.lacking(why)
 
 
 @pytest.fixture
@@ -118,12 +116,7 @@ async def test_a_narrow_cable(far_server, cable, provision, tmp_path):
 
 @pytest.mark.pi
 async def test_an_agent_works_on_while_the_cable_is_out(far_server, cable, ramure_home, there):
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    node = Path(where).parents[1] / ".bin"
-    far_server(env={"RAMURE_PI": where, "PATH": f"{node}:{os.environ['PATH']}"})
+    far_server(env=parts.pi_environment())
     notes = []
 
     @agent_process(host="ssh://own", timeout=HANGS)

@@ -1,6 +1,5 @@
 """Getting in, and being told why not."""
 
-import os
 import shutil
 from getpass import getuser
 from pathlib import Path
@@ -9,6 +8,7 @@ import anyio
 import asyncssh
 import pytest
 
+import parts
 import ssh_servers
 from ramure.errors import MachineStartFailed, PlacementError
 from ramure.values import Host
@@ -192,8 +192,7 @@ def which():
     def find(shell):
         path = shutil.which(shell)
         if path is None:
-            instead = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-            instead(f"there is no {shell}: install it to test it")
+            parts.lacking(f"there is no {shell}: install it to test it")
         return path
 
     return find

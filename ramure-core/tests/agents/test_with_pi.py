@@ -7,44 +7,24 @@ import signal
 import anyio
 import pytest
 
+import parts
+import quick_start
 import ramure
-from ramure import LocalImage, agent, agent_process, connect, done, fail, wait
+from ramure import LocalImage, agent, agent_process, connect, done, wait
 from ramure.testing import Fail, Hang, ScriptedModel, Text, ToolCall
 
 pytestmark = pytest.mark.pi
 
-TOOL_SETS = ("RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20")
 
-
-@pytest.fixture(params=TOOL_SETS)
+@pytest.fixture(params=parts.PIS)
 def pi(request, monkeypatch, ramure_home):
     """One of the two tool sets; missing, it fails in CI and says what to do elsewhere."""
-    where = os.environ.get(request.param)
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing(f"{request.param} names no pi: run make setup")
+    where = parts.pi_package(request.param)
     monkeypatch.setenv("RAMURE_PI", where)
     return where
 
 
-@agent_process(timeout=120)
-async def run_task(spec: str) -> str:
-    worker = await agent("worker")
-
-    @worker.on("finish")
-    async def on_finish(summary: str) -> str:
-        """Call with your result when the task is done."""
-        done(summary)
-        return "Recorded."
-
-    @worker.on("give_up")
-    async def on_give_up(reason: str) -> str:
-        """Call if you cannot complete the task."""
-        fail(f"gave_up: {reason}")
-        return "Recorded."
-
-    await worker.send(f"Task:\n\n{spec}\n\nWhen done, call finish(summary).")
-    return await wait()
+run_task = agent_process(timeout=120)(quick_start.run_task)
 
 
 async def test_the_quick_start(pi, ramure_home):

@@ -16,6 +16,8 @@ import time
 
 import pytest
 
+import parts
+
 HANGS = 60
 """Seconds after which something that is awaited has failed."""
 
@@ -251,11 +253,7 @@ def dead_run(house):
 @pytest.fixture
 def pi():
     """The real pi, as an environment that names it."""
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        without = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        without("RAMURE_TEST_PI_22 names no pi: run make setup")
-    return {"RAMURE_PI": where}
+    return {"RAMURE_PI": parts.pi_package()}
 
 
 def until(condition, what):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+import parts
 from ramure.testing import _pi_folder
 
 MARK = "RAMURE_ENDING"
@@ -128,11 +129,7 @@ class Program:
 @pytest.fixture
 def pi(monkeypatch, tmp_path):
     """The real pi, with a model that is never asked."""
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    monkeypatch.setenv("RAMURE_PI", where)
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
     about = {"models": ["m"], "apis": ["openai-completions"], "settings": {}}
     folder = _pi_folder.write(tmp_path / "pi", url="http://127.0.0.1:9", key="k", **about)
     monkeypatch.setenv("PI_CODING_AGENT_DIR", str(folder))

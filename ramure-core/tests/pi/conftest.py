@@ -15,6 +15,7 @@ from uuid import uuid4
 import anyio
 import pytest
 
+import parts
 from ramure.backends.local import LocalBackend, LocalImage
 from ramure.harnesses.pi.harness import PiHarness
 from ramure.run import protocol
@@ -27,24 +28,19 @@ from ramure.values import AgentSpec, Host
 HANGS = 60
 """Seconds after which a test that waits has failed."""
 
-TOOL_SETS = ("RAMURE_TEST_PI_22", "RAMURE_TEST_PI_20")
-
 
 def pytest_generate_tests(metafunc):
     if "pi" in metafunc.fixturenames:
         # Where all have to be there, or none is, the test says what is missing.
-        found = [name for name in TOOL_SETS if os.environ.get(name)]
+        found = [name for name in parts.PIS if os.environ.get(name)]
         everywhere = os.environ.get("CI") == "true" or not found
-        metafunc.parametrize("pi", TOOL_SETS if everywhere else found, indirect=True)
+        metafunc.parametrize("pi", parts.PIS if everywhere else found, indirect=True)
 
 
 @pytest.fixture
 def pi(request, monkeypatch):
     """The tool set that the test runs with, by the name of its variable."""
-    where = os.environ.get(request.param)
-    if not where:
-        pytest.fail(f"{request.param} names no pi: run make setup")
-    monkeypatch.setenv("RAMURE_PI", where)
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package(request.param))
     return request.param
 
 

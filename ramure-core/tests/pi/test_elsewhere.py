@@ -1,7 +1,6 @@
 """pi on machines that have neither pi, nor Node.js, nor tmux, nor a C library."""
 
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import anyio
 import pytest
 
 import bare_roots
+import parts
 from bare_roots import RootBackend
 from ramure import agent, agent_process, done, machine, wait
 from ramure.harnesses.pi.tmux import TmuxServer
@@ -32,11 +32,7 @@ def sets(tmp_path_factory):
 async def roots(monkeypatch, ramure_home, sets):
     """The backend is installed, and this computer has pi."""
     bare_roots.need_roots()
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    monkeypatch.setenv("RAMURE_PI", where)
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
     monkeypatch.setattr(Plugins, "load", lambda: Plugins.of(root=bare_roots))
     monkeypatch.setattr(RootBackend, "made", [])
     (ramure_home / "tools").mkdir(parents=True, mode=0o700)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import parts
 from ramure.errors import AgentStartFailed
 from ramure.harnesses.pi import keys, launch, providers
 from ramure.harnesses.pi.toolset import Tools
@@ -263,11 +264,7 @@ for (const [provider, names] of Object.entries(JSON.parse(process.argv[1]))) {
 
 @pytest.mark.pi
 def test_the_variables_are_pis(tmp_path):
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    folder = Path(where).parent / "pi-ai/dist"
+    folder = Path(parts.pi_package()).parent / "pi-ai/dist"
     asked = {name: names for name, names in providers.VARIABLES.items() if name != "amazon-bedrock"}
     done = subprocess.run(
         ["node", "--input-type=module", "-e", ASKS, json.dumps(asked)],

@@ -1,12 +1,10 @@
 """A whole program whose agent, the real pi, works on a machine that only a relay reaches."""
 
-import os
-from pathlib import Path
-
 import anyio
 import pytest
 
 import far_machines
+import parts
 from far_machines import FarBackend, cuts
 from ramure import agent, agent_process, done, wait
 from ramure.plugins import Plugins
@@ -18,13 +16,8 @@ pytestmark = pytest.mark.pi
 @pytest.fixture
 def far(monkeypatch, ramure_home):
     """The backend is installed, and pi is on its machines."""
-    where = os.environ.get("RAMURE_TEST_PI_22")
-    if not where:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing("RAMURE_TEST_PI_22 names no pi: run make setup")
-    monkeypatch.setenv("RAMURE_PI", where)
-    node = Path(where).parents[1] / ".bin"
-    monkeypatch.setenv("PATH", f"{node}:{os.environ['PATH']}")
+    for name, value in parts.pi_environment().items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(Plugins, "load", lambda: Plugins.of(far=far_machines))
 
 
