@@ -2,7 +2,7 @@
 
 from checkout import ROOT, run
 
-QUICK = ["test_tools.py"]
+QUICK = ["tools"]
 """What touches the dependencies without starting agents."""
 
 

@@ -29,20 +29,20 @@ DEFECTS = {
     ],
     "4 signals leak sessions, processes, sockets and files": [
         f"{CORE}/endings/test_endings.py::test_a_program_that_is_told_to_end",
-        f"{CORE}/endings/test_endings.py::test_kill_9",
+        f"{CORE}/endings/test_killed.py::test_kill_9",
     ],
     "5 a killed pi or tmux hangs wait() and swallows send()": [
         f"{CORE}/pi/test_pi.py::test_tells_that_pi_was_killed",
         f"{CORE}/pi/test_pi.py::test_tells_that_tmux_was_killed",
-        f"{CORE}/agents/test_agent.py::test_an_agent_that_dies_fails_its_process_loudly",
+        f"{CORE}/agents/test_deaths.py::test_an_agent_that_dies_fails_its_process_loudly",
     ],
     "6 a registration time-out leaks session and pi": [
-        f"{CORE}/agents/test_agent.py::test_an_agent_that_never_reports_is_a_typed_failure",
+        f"{CORE}/agents/test_stalls.py::test_an_agent_that_never_reports_is_a_typed_failure",
     ],
     "7 model failures are not noticed": [
         f"{CORE}/pi/test_pi.py::test_a_refused_key_is_a_final_failure",
         f"{CORE}/pi/test_pi.py::test_an_error_that_stays_is_a_final_failure",
-        f"{CORE}/agents/test_agent.py::test_a_model_failure_for_good_fails_the_process",
+        f"{CORE}/agents/test_stalls.py::test_a_model_failure_for_good_fails_the_process",
     ],
     "8 creating w1 kills w1x": [
         f"{CORE}/agents/test_agent.py::test_a_name_that_begins_another_harms_nobody",
@@ -56,17 +56,17 @@ DEFECTS = {
         f"{CORE}/pi/test_pi.py::test_a_call_outlives_its_connection",
     ],
     "11 a slow call delays others; a handler cannot await its agent's next event": [
-        f"{CORE}/agents/test_agent.py::test_a_slow_call_delays_no_other",
-        f"{CORE}/agents/test_agent.py::test_a_handler_may_wait_for_its_own_agents_next_event",
+        f"{CORE}/agents/test_calls.py::test_a_slow_call_delays_no_other",
+        f"{CORE}/agents/test_calls.py::test_a_handler_may_wait_for_its_own_agents_next_event",
     ],
     "12 a bad or large frame closes the connection and the call gets no result": [
         f"{CORE}/test_channel.py::test_a_call_that_cannot_be_read_is_answered",
         f"{CORE}/test_channel.py::test_a_call_over_the_limit_is_answered_and_the_connection_goes_on",
-        f"{CORE}/agents/test_agent.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
+        f"{CORE}/agents/test_calls.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
     ],
     "13 arguments are not validated; an empty exception is a success": [
-        f"{CORE}/agents/test_agent.py::test_wrong_calls_are_answered_with_what_to_do",
-        f"{CORE}/agents/test_agent.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
+        f"{CORE}/agents/test_calls.py::test_wrong_calls_are_answered_with_what_to_do",
+        f"{CORE}/agents/test_calls.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
     ],
     "14 an agent's name writes outside the run's folder": [
         f"{CORE}/agents/test_agent.py::test_names_that_could_do_harm_are_refused",
@@ -76,7 +76,7 @@ DEFECTS = {
         f"{CORE}/agents/test_with_pi.py::test_the_images_environment_reaches_pi",
     ],
     "16 handles cannot be awaited and carry no exception": [
-        f"{CORE}/processes/test_process.py::test_a_handle_can_be_awaited",
+        f"{CORE}/processes/test_children.py::test_a_handle_can_be_awaited",
     ],
     "17 what is sent while disconnected is dropped": [
         f"{CORE}/test_channel.py::test_what_is_sent_without_a_connection_arrives_later",
@@ -99,15 +99,15 @@ DEFECTS = {
         f"{CORE}/pi/test_pi.py::test_works_from_a_message_to_its_result",
     ],
     "22 failed is emitted before cleanup": [
-        f"{CORE}/agents/test_agent.py::test_an_immediate_retry_may_use_the_same_names",
-        f"{CORE}/processes/test_process.py::test_an_immediate_retry_by_events",
+        f"{CORE}/agents/test_deaths.py::test_an_immediate_retry_may_use_the_same_names",
+        f"{CORE}/processes/test_talking.py::test_an_immediate_retry_by_events",
     ],
     "23 children outlive their parent": [
-        f"{CORE}/processes/test_process.py::test_spawned_children_end_before_their_parent",
-        f"{CORE}/processes/test_process.py::test_survivors_of_a_gather_end_with_their_parent",
+        f"{CORE}/processes/test_children.py::test_spawned_children_end_before_their_parent",
+        f"{CORE}/processes/test_children.py::test_survivors_of_a_gather_end_with_their_parent",
     ],
     "24 NaN in a result, or a CancelledError, hangs the call": [
-        f"{CORE}/agents/test_agent.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
+        f"{CORE}/agents/test_calls.py::test_a_handler_that_raises_answers_and_the_program_goes_on",
     ],
     "25 files leak into /tmp": [
         f"{CORE}/endings/test_endings.py::test_a_program_that_ends_by_itself",

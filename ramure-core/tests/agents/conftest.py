@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+
 import anyio
 import pytest
 
+from ramure import agent, agent_process, running, wait
 from ramure.harness import Harness, Session
 from ramure.testing.bridge import BridgeClient
 from ramure.values import Ending
@@ -86,3 +89,22 @@ async def puppets(ramure_home):
     async with anyio.create_task_group() as made._tasks:
         yield made
         made._tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+def one_agent(puppets):
+    """A process with one agent ``w``, its handle, and its puppet."""
+
+    @asynccontextmanager
+    async def started(**options):
+        @agent_process
+        async def main():
+            await agent("w", harness=puppets, **options)
+            return await wait()
+
+        async with running(main) as handle:
+            await handle.events.listen_for("agent_started", replay=True, timeout=20)
+            address = handle.agents["w"].address
+            yield handle, handle.agents["w"], await puppets.up(address)
+
+    return started

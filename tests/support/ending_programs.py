@@ -1,0 +1,155 @@
+"""Programs that are ended in every way, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+MARK = "RAMURE_ENDING"
+HANGS = 60.0
+"""Seconds after which something hangs."""
+
+BOUND = 5.0
+"""Seconds in which a program that is told to end has left nothing."""
+
+KILLED = 10.0
+"""Seconds in which nothing is left of a program that was killed."""
+
+PROLOGUE = """
+import asyncio, os, sys
+import ramure
+from ramure import agent, agent_process, done, fail, machine, running, spawn, wait
+from ramure.testing.harness import ScriptedHarness
+
+harness = ScriptedHarness(process=True)
+
+def say(word):
+    print(word, flush=True)
+"""
+
+AT_WORK = """
+@agent_process
+async def main():
+    box = await machine()
+    await agent("a", harness=harness, machine=box)
+    await agent("b", harness=harness)
+    await box.open_process(["sleep", "3600"])
+    await box.exec("setsid sleep 3600 >/dev/null 2>&1 </dev/null &")
+    say("up")
+    {then}
+
+try:
+    asyncio.run(main())
+except Exception as error:
+    say(type(error).__name__)
+"""
+
+
+class Program:
+    """A program in an empty home, whose processes carry a mark."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.home = folder / "h"
+        self.temporary = folder / "t"
+        self.temporary.mkdir(exist_ok=True)
+        # Where sockets are whose own place has too long a path.
+        self.short = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
+        path = folder / "program.py"
+        path.write_text(PROLOGUE + textwrap.dedent(source))
+        self.environment = {
+            **os.environ,
+            "RAMURE_HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
+            "XDG_RUNTIME_DIR": str(self.short),
+            MARK: self.mark,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, str(path)],
+            env=self.environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def hear(self, *words: str) -> list[str]:
+        """Read what the program prints until one of the words; give what it said before."""
+        said: list[str] = []
+        while line := self.process.stdout.readline():
+            if line.strip() in words:
+                return said
+            said.append(line.strip())
+        raise AssertionError(f"it ended before it said {words}: {self.process.stderr.read()}")
+
+    def signal(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end: its exit code and what it wrote to stderr."""
+        _, errors = self.process.communicate(timeout=HANGS)
+        return self.process.returncode, errors
+
+    def processes(self) -> dict[int, str]:
+        """What still carries its mark: pids and command lines."""
+        found = {}
+        needle = f"{MARK}={self.mark}".encode()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != self.process.pid:
+                with suppress(OSError):
+                    if needle in (entry / "environ").read_bytes():
+                        found[int(entry.name)] = (entry / "cmdline").read_text()
+        return found
+
+    def files(self) -> list[str]:
+        """What is left in its folders; logs may stay."""
+        runtimes = self.home / "runtimes"
+        left = [str(p) for p in runtimes.rglob("*")] if runtimes.exists() else []
+        left += [str(p) for p in self.short.glob("ramure/*")]
+        return left + [str(p) for p in self.temporary.iterdir()]
+
+    def listening(self) -> list[str]:
+        """The unix sockets in its folders that somebody listens at."""
+        lines = Path("/proc/net/unix").read_text().splitlines()
+        paths = [line.split(maxsplit=7)[7] for line in lines[1:] if len(line.split()) > 7]
+        folders = (str(self.home), str(self.temporary), str(self.short))
+        return [path for path in paths if path.startswith(folders)]
+
+    def wait_clean(self, patience: float) -> None:
+        """Fail unless nothing of it is left within so many seconds."""
+        deadline = time.monotonic() + patience
+        while self.processes() or self.files():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"left: {self.processes()} {self.files()}")
+            time.sleep(0.05)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``ramure`` in its home."""
+        return subprocess.run(
+            [sys.executable, "-m", "ramure", *arguments],
+            env={k: v for k, v in self.environment.items() if k != MARK},
+            capture_output=True,
+            text=True,
+            timeout=HANGS,
+            check=False,
+        )
+
+    def keeper(self) -> int:
+        """Its keeper's pid."""
+        (keeper,) = [pid for pid, title in self.processes().items() if "keeper.py" in title]
+        return keeper
+
+    def run_another(self) -> None:
+        """A run of another program in its home, from start to end."""
+        source = "import asyncio, ramure\n@ramure.agent_process\nasync def main():\n"
+        source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
+        environment = {k: v for k, v in self.environment.items() if k != MARK}
+        subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=HANGS)
