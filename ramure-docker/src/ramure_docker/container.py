@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
 import anyio
-from anyio import EndOfStream
+from anyio import BrokenResourceError
 
 from ramure._exec import abandon
 from ramure._work import to_end
-from ramure.errors import MachineError, MachineGone
+from ramure.backends._marks import MARKS, new_mark
+from ramure.errors import LinkBroken, MachineError, MachineGone
 from ramure.values import PtySize
 from ramure_docker.engine import Engine
 from ramure_docker.errors import paused
 from ramure_docker.process import DockerProcess, script
 from ramure_docker.streams import Ended, Streams
-
-MARKS = "RAMURE_MARKS"
-"""By this variable all that a command started is found again, as on all machines of ramure's."""
 
 STARTING = 30.0
 """Seconds in which the engine has to start a command."""
@@ -54,7 +51,7 @@ class Container:
         self._over = anyio.Event()
         self._removed = False
         self.is_paused = self.ran_out_of_memory = False
-        self._mark = secrets.token_hex(8)
+        self._mark = new_mark()
         self._processes: WeakSet[DockerProcess] = WeakSet()
 
     # --- commands
@@ -99,7 +96,7 @@ class Container:
         user: str | None,
         pty: PtySize | None,
     ) -> None:
-        mark = secrets.token_hex(8)
+        mark = new_mark()
         size = [str(pty.rows), str(pty.columns)] if pty else ["", ""]
         everything = {**env, MARKS: f"{self._mark}:{mark}"}
         if pty is not None:
@@ -142,18 +139,21 @@ class Container:
         """Run a small command of our own and give what it says; bounded.
 
         Raises:
-            MachineError: it could not be run.
+            MachineError: it could not be run, or did not end in time.
         """
-        said = b""
-        with anyio.move_on_after(HELPING):
-            _, streams = await self._exec(words, {}, user, pty=False)
-            try:
-                with suppress(EndOfStream, anyio.BrokenResourceError):
-                    while True:
-                        said += await streams.stdout.receive()
-            finally:
-                await streams.aclose()
-        return said
+        try:
+            with anyio.fail_after(HELPING):
+                _, streams = await self._exec(words, {}, user, pty=False)
+                try:
+                    return await streams.everything()
+                finally:
+                    await streams.aclose()
+        except BrokenResourceError as error:
+            await self.check()
+            raise LinkBroken("the connection to the engine broke", machine=self.name) from error
+        except TimeoutError:
+            what = f"the container did not do within {HELPING:g} s what it had to"
+            raise MachineError(what, machine=self.name) from None
 
     async def inspect_exec(self, exec_id: str) -> dict[str, Any]:
         """What the engine knows of a command."""

@@ -14,6 +14,7 @@ import anyio
 from anyio import BrokenResourceError, EndOfStream
 
 from ramure._work import to_end
+from ramure.backends._marks import kill_command
 from ramure.errors import LinkBroken, MachineError
 from ramure.machine import Process
 from ramure.values import PtySize
@@ -140,7 +141,7 @@ class DockerProcess(Process):
 
     async def _kill(self) -> None:
         self._killing = True
-        words = script("kill.sh", self._mark, self._pid if await self._runs() else "")
+        words = kill_command(self._mark, self._pid if await self._runs() else "")
         if (await self._container.say(words, user=self._user)).startswith(b"left"):
             await self._container.say(words, user="0")
         self._streams.keep_all()

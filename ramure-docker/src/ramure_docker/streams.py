@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
@@ -57,6 +58,18 @@ class Streams:
         """Read until the end. What nobody takes holds it up, beyond the bound."""
         while not self._over:
             await self.read_for(None)
+
+    async def everything(self) -> bytes:
+        """All of the output until its end.
+
+        Raises:
+            BrokenResourceError: the connection broke before.
+        """
+        said = b""
+        with suppress(EndOfStream):
+            while True:
+                said += await self.stdout.receive()
+        return said
 
     async def read_for(self, lane: Lane | None) -> None:
         """Receive once, for ``lane``, unless it has got something meanwhile."""

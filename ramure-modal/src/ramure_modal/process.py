@@ -15,11 +15,11 @@ import anyio
 from anyio import EndOfStream
 
 from ramure._work import to_end
+from ramure.backends._marks import kill_command
 from ramure.errors import LinkBroken, MachineError
 from ramure.machine import Process
 from ramure.values import PtySize
 from ramure_modal.errors import transient
-from ramure_modal.scripts import script
 from ramure_modal.streams import Ended, Input, Output
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class SandboxProcess(Process):
 
     async def _kill(self) -> None:
         root = "" if self._ended.is_set() else self._pid
-        await self._machine.run(*script("kill", self._mark, root))
+        await self._machine.run(*kill_command(self._mark, root))
         await self._ended.wait()
 
     async def resize(self, size: PtySize) -> None:

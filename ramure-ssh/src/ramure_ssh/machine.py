@@ -16,6 +16,7 @@ import anyio
 from ramure._exec import abandon, check_command
 from ramure._files import absolute
 from ramure._work import to_end
+from ramure.backends._marks import MARKS
 from ramure.errors import LinkBroken, MachineGone
 from ramure.machine import Command, Machine, Process
 from ramure.values import ExecResult, MachineRef, PtySize
@@ -24,9 +25,6 @@ from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
 from ramure_ssh.process import Killer, SocketProcess, SSHProcess
 from ramure_ssh.script import READ, call, exports, line, new_word, quote, words
-
-MARKS = "RAMURE_MARKS"
-"""The variable by which what was started is found again; ramure's own backends use it alike."""
 
 REMOVAL = 30.0
 """Seconds that the removal of a machine may take."""

@@ -73,16 +73,16 @@ async def carry(channel: Channel, target: str) -> None:
     """
     try:
         reader, writer = await asyncio.open_unix_connection(target)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_inward, channel, writer)
+                tasks.start_soon(_outward, channel, reader)
+        finally:
+            writer.close()
     except OSError:
-        channel.close()  # the run is gone, which whoever connected learns by the close
-        return
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_inward, channel, writer)
-            tasks.start_soon(_outward, channel, reader)
+        return  # the run is gone, which whoever connected learns by the close
     finally:
         channel.close()
-        writer.close()
 
 
 async def _inward(channel: Channel, writer: asyncio.StreamWriter) -> None:
