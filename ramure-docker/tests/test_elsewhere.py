@@ -6,6 +6,8 @@ import shlex
 import anyio
 import pytest
 
+import certificates
+import docker_engine
 import parts
 import ssh_servers
 from ramure.errors import MachineStartFailed
@@ -37,11 +39,54 @@ def box(engine, tmp_path, monkeypatch):
     server.stop()
 
 
-async def test_by_ssh(box, make):
-    host = Host("docker", "ssh", "box")
-    machine = await make(host=host)
+@pytest.fixture(params=["ssh", "tcp", "tls"])
+def host(request, engine):
+    """An engine of another computer, by each way that there is."""
+    if request.param == "tls":
+        return request.getfixturevalue("tls")
+    if request.param == "ssh":
+        request.getfixturevalue("box")
+    return Host("docker", request.param, "box" if request.param == "ssh" else engine.place)
+
+
+@pytest.fixture
+def tls(engine, tmp_path, monkeypatch):
+    """An engine that asks for certificates; ``engine`` only says that there can be one."""
+    certificates.write(tmp_path)
+    options = {"cacert": "ca", "cert": "server", "key": "server-key"}
+    options = [f"--tls{option}={tmp_path}/{file}.pem" for option, file in options.items()]
+    own = docker_engine.Engine.start("--tlsverify", *options)
+    docker_engine.add_image(own.url, "ramure-test/shell", docker_engine.docker_images.archive())
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    yield Host("docker", "tcp", own.place)
+    own.end()
+
+
+async def test_commands_and_files(host, backend):
+    """The end of an input too, and what nobody reads."""
+    image, labels = DockerImage("ramure-test/shell"), {"ramure.run": "far"}
+    machine = await backend.provision(image, host, name="ramure-test-far", labels=labels)
+    try:
+        await commands_and_files(machine)
+    finally:
+        await machine.destroy()
+    assert await backend.find(labels, host=host) == []
+    await backend.aclose()
+
+
+async def commands_and_files(machine):
     result = await machine.exec(["cat"], input=b"\0\xff" * 100_000)
     assert result.stdout_bytes == b"\0\xff" * 100_000
+    assert (await machine.exec("echo early; sort", input=b"b\na\n")).stdout == "early\na\nb\n"
+    much = os.urandom(3_000_000)
+    await machine.write_file("/tmp/file", much)
+    assert await machine.read_file("/tmp/file") == much
+    with anyio.fail_after(HANGS), pytest.raises(IsADirectoryError):
+        await machine.write_file("/tmp", much)
+    async with await machine.open_process(["true"]) as process:
+        with anyio.fail_after(HANGS), pytest.raises(anyio.BrokenResourceError):
+            await process.stdin.send(bytes(20_000_000))  # and nobody reads
     assert (await machine.exec("exit 3")).exit_code == 3
     with anyio.fail_after(HANGS):
         assert (await machine.exec("sleep 1000", timeout=1)).timed_out

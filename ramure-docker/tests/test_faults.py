@@ -21,6 +21,12 @@ async def test_no_engine(backend, monkeypatch, tmp_path):
     [problem] = await check_engine()
     assert "does not run" in problem.what
     assert "DOCKER_HOST" in problem.cure
+    assert not problem.unused, "somebody has named this engine"
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setattr("ramure_docker.address.SOCKET", f"{tmp_path}/none.sock")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    [problem] = await check_engine()
+    assert problem.unused
 
 
 async def test_an_engine_that_does_not_let_us_in(backend, monkeypatch, tmp_path):

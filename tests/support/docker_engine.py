@@ -86,8 +86,8 @@ def _lives(pid):
 class Engine:
     """A running engine."""
 
-    def __init__(self, folder, pid):
-        self.folder, self.pid = folder, pid
+    def __init__(self, folder, pid, port=0):
+        self.folder, self.pid, self.port = folder, pid, port
 
     @property
     def socket(self):
@@ -96,6 +96,11 @@ class Engine:
     @property
     def url(self):
         return f"unix://{self.socket}"
+
+    @property
+    def place(self):
+        """Its port on this computer: without TLS, unless its options say otherwise."""
+        return f"127.0.0.1:{self.port}"
 
     @classmethod
     def start(cls, *options):
@@ -109,13 +114,23 @@ class Engine:
         command = [
             *("unshare", "--net", "--", "dockerd"),
             *("--data-root", f"{self.folder}/root", "--exec-root", f"{self.folder}/exec"),
-            *("-p", f"{self.folder}/pid", "-H", self.url, "--mtu", "1400"),
+            *("-p", f"{self.folder}/pid", "-H", self.url, "-H", "fd://", "--mtu", "1400"),
             *("--bip", f"{GATEWAY}/24", *options),
         ]
         # A child of nobody here: it outlives the worker that starts it.
-        background = f'exec "$@" >>{self.folder}/log 2>&1 </dev/null & echo $!'
-        started = ["setsid", "sh", "-c", background, "sh", *command]
-        self.pid = int(subprocess.run(started, capture_output=True, check=True).stdout)
+        # The port is this namespace's, and reaches the daemon as systemd's would.
+        with socket.create_server(("127.0.0.1", self.port)) as door:
+            self.port = door.getsockname()[1]
+            given = f"LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec 3<&{door.fileno()}"
+            inner = f'LISTEN_PID=$$; {given}; exec "$@"'
+            background = f'bash -c "$0" bash "$@" >>{self.folder}/log 2>&1 </dev/null & echo $!'
+            started = subprocess.run(
+                ["setsid", "sh", "-c", background, inner, *command],
+                capture_output=True,
+                check=True,
+                pass_fds=[door.fileno()],
+            )
+        self.pid = int(started.stdout)
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if not _runs(self.pid) or time.monotonic() > deadline:

@@ -68,7 +68,8 @@ class CheckInfo:
     """A check of ``ramure doctor``.
 
     ``load`` is ``"module:function"``: an async function of no arguments that returns a list of
-    ``ramure.values.Problem``.
+    ``ramure.values.Problem``. Those that are ``unused`` are notes, unless the check is asked for by
+    its name.
     """
 
     name: str

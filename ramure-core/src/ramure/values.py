@@ -83,10 +83,18 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is missing or wrong, and what cures it."""
+    """Something that is missing or wrong, and what cures it.
+
+    Attributes:
+        what: in words, for people.
+        cure: what they can do.
+        unused: only what whoever does not use this lacks (no engine runs, nobody has logged in),
+            and not a thing that is set up and broken.
+    """
 
     what: str
     cure: str = ""
+    unused: bool = False
 
     def __str__(self) -> str:
         return f"{self.what} ({self.cure})" if self.cure else self.what

@@ -41,8 +41,8 @@ def test_doctor_is_content_where_everything_is_there(house, pi):
     own = {"python", "tmux", "pi", "model", "home", "sockets", "leftovers"}
     assert own <= set(found)
     lacking = {check for check, finding in found.items() if finding["state"] == "missing"}
-    assert not lacking & own, found
-    assert done.code == bool(lacking)  # of an installed plugin, that has no engine or token here
+    assert not lacking, found  # plugins that are installed, and have no engine and no token here
+    assert done.code == 0
     assert found["tmux"]["state"] == found["pi"]["state"] == "ok"
     assert found["model"]["state"] == "note"
     assert "ok    python" in house.ramure("doctor", **pi).out
@@ -134,10 +134,14 @@ def ramure_register_checks():
     return [
         CheckInfo("engine", "looks at the engine", "a_plugin:check"),
         CheckInfo("weather", "looks outside", "a_plugin:raise_"),
+        CheckInfo("moon", "looks further", "a_plugin:unused"),
     ]
 
 async def check():
     return [ramure.Problem("no engine", "start one")]
+
+async def unused():
+    return [ramure.Problem("nobody is there", "go there", unused=True)]
 
 async def raise_():
     raise RuntimeError("rain")
@@ -195,3 +199,14 @@ def test_doctor_runs_the_checks_of_plugins(house, plugins):
     found = findings(house.ramure("doctor", "--json", **plugins(a_plugin=PLUGIN)))
     assert (found["engine"]["what"], found["engine"]["cure"]) == ("no engine", "start one")
     assert "rain" in found["weather"]["what"]
+
+
+def test_what_nobody_uses_is_a_note_unless_it_is_asked_for(house, plugins):
+    env = plugins(a_plugin=PLUGIN)
+    assert findings(house.ramure("doctor", "--json", **env))["moon"]["state"] == "note"
+    asked = house.ramure("doctor", "moon", "--json", **env)
+    assert [finding["state"] for finding in json.loads(asked.out)] == ["missing"]
+    assert asked.code == 1
+    unknown = house.ramure("doctor", "sun", **env)
+    assert unknown.code == 2
+    assert "moon" in unknown.err

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from ramure.errors import MachineError
 from ramure.values import Host, Problem
 from ramure_docker.backend import DockerBackend
+from ramure_docker.errors import EngineUnavailable
+
+
+def _absent(error: MachineError) -> bool:
+    return isinstance(error, EngineUnavailable) and error.absent
 
 
 async def engine() -> list[Problem]:
@@ -14,7 +21,8 @@ async def engine() -> list[Problem]:
         await backend.find({"ramure.run": "-"}, host=Host("docker"))
     except MachineError as error:
         what, _, cure = str(error).partition(" (")
-        return [Problem(what, cure.removesuffix(")"))]
+        chosen = "DOCKER_HOST" in os.environ or "DOCKER_CONTEXT" in os.environ
+        return [Problem(what, cure.removesuffix(")"), unused=_absent(error) and not chosen)]
     finally:
         await backend.aclose()
     return []

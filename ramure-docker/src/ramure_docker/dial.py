@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
@@ -19,6 +20,7 @@ from anyio.lowlevel import checkpoint
 
 from ramure._work import in_thread
 from ramure_docker.address import Address
+from ramure_docker.tls import TlsStream
 
 BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream, OSError)
 
@@ -30,10 +32,10 @@ SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 """Nobody is there to be asked for a password; ``~/.ssh/config`` says the rest."""
 
 
-class UnixStream(ByteStream):
-    """A unix socket.
+class SocketStream(ByteStream):
+    """A socket. A ``send`` that is cancelled has sent all the same; ``send(b"")`` waits on.
 
-    anyio's own stream of them logs an error where data comes in the moment that a reader is
+    anyio's own stream of unix sockets logs an error where data comes in the moment that a reader is
     cancelled in; here readers are cancelled because a container's end has been told elsewhere.
     """
 
@@ -71,7 +73,7 @@ class UnixStream(ByteStream):
         await checkpoint()
 
 
-class SshStream(UnixStream):
+class SshStream(SocketStream):
     """The engine of another computer, through ``docker system dial-stdio`` there.
 
     ssh gets one end of a pair of sockets: as its input can end before its output, so can ours.
@@ -152,14 +154,19 @@ async def dial(address: Address) -> ByteStream:
     if address.scheme == "ssh":
         return await _dial_by_ssh(address)
     if address.scheme == "unix":
-        return UnixStream(*await asyncio.open_unix_connection(address.place, limit=LIMIT))
-    host, _, port = address.place.partition(":")
+        return SocketStream(*await asyncio.open_unix_connection(address.place, limit=LIMIT))
+    host, port = _host_and_port(address.place)
     if address.certs is None:
-        return await anyio.connect_tcp(host, int(port or 2375))
+        return SocketStream(*await asyncio.open_connection(host, port or 2375, limit=LIMIT))
     context = await in_thread(partial(_context, address), pool=POOL)
-    return await anyio.connect_tcp(
-        host, int(port or 2376), ssl_context=context, tls_standard_compatible=False
-    )
+    stream = SocketStream(*await asyncio.open_connection(host, port or 2376, limit=LIMIT))
+    return await TlsStream.over(stream, context, host)
+
+
+def _host_and_port(place: str) -> tuple[str, int | None]:
+    """Of ``box:2376``, ``box``, or ``[::1]:2376``."""
+    url = urlsplit(f"//{place}")
+    return url.hostname or "", url.port
 
 
 def ssh_command(address: Address) -> list[str]:
@@ -195,7 +202,7 @@ class Door:
         self._server = await asyncio.start_unix_server(self._come, self.path, limit=LIMIT)
 
     def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = self._serve(UnixStream(reader, writer))
+        serving = self._serve(SocketStream(reader, writer))
         task = asyncio.create_task(serving, name=f"a connection to {self._address.url}")
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -79,15 +78,9 @@ class Engine:
         url = self.address.url
 
         def connect() -> APIClient:
-            import docker
+            from ramure_docker.client import connect
 
-            return docker.APIClient(
-                base_url=url,
-                version="auto",
-                timeout=PATIENCE,
-                tls=_tls(self.address),
-                max_pool_size=THREADS,
-            )
+            return connect(self.address, url, timeout=PATIENCE, connections=THREADS)
 
         from docker.errors import DockerException
 
@@ -193,16 +186,3 @@ def _request(
         lines = [f"GET {target} HTTP/1.0"]
     lines += ["Host: docker", "Content-Type: application/json", f"Content-Length: {len(content)}"]
     return "\r\n".join([*lines, "", ""]).encode() + content
-
-
-def _tls(address: Address) -> Any:
-    from docker.tls import TLSConfig
-
-    if address.certs is None:
-        return False
-    folder = Path(address.certs)
-    return TLSConfig(
-        client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")),
-        ca_cert=str(folder / "ca.pem") if address.verify else None,
-        verify=address.verify,
-    )

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from ssl import SSLError
 
 from ramure.errors import LinkBroken, MachineError, MachineGone, MachineStartFailed
 
+ABSENT = {errno.ENOENT, errno.ECONNREFUSED}
+
 
 class EngineUnavailable(LinkBroken):
-    """The engine cannot be reached, or does not let us in."""
+    """The engine cannot be reached, or does not let us in.
+
+    Attributes:
+        absent: nobody listens there.
+    """
+
+    absent = False
 
 
 class ImageNotFound(MachineStartFailed):
@@ -60,17 +69,24 @@ def paused(machine: str) -> str:
 def unreachable(error: BaseException, machine: str, *, engine: str) -> EngineUnavailable:
     """The error where no answer came at all."""
     where = f"the Docker engine at {engine}" if engine else "the Docker engine"
-    number = next((e.errno for e in _chain(error) if isinstance(e, OSError) and e.errno), None)
+    number = next(filter(None, map(_errno, _chain(error))), None)
     if number in {errno.EACCES, errno.EPERM}:
         what = (
             f"{where} does not let this user in (add the user to the group `docker` and log in"
             " again, or use a rootless engine)"
         )
-    elif number in {errno.ENOENT, errno.ECONNREFUSED}:
+    elif number in ABSENT:
         what = f"{where} does not run (start it, or set DOCKER_HOST to where one runs)"
     else:
         what = f"{where} does not answer: {_words(error)}"
-    return EngineUnavailable(what, machine=machine)
+    unavailable = EngineUnavailable(what, machine=machine)
+    unavailable.absent = number in ABSENT
+    return unavailable
+
+
+def _errno(error: BaseException) -> int | None:
+    # What TLS complains of has numbers of its own, which look like an errno.
+    return None if isinstance(error, SSLError) else getattr(error, "errno", None)
 
 
 def _words(error: BaseException) -> str:

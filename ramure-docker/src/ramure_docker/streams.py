@@ -21,6 +21,9 @@ HEADER = 8
 """Bytes before each piece: the lane (0 and 1: standard output, 2: errors), 0, 0, 0, its size."""
 
 CHUNK = 262_144
+LONELY = 1.0
+"""Seconds that a writer waits before it looks by itself whether the command has ended."""
+
 KEPT = 1_048_576
 """Bytes of a lane that are kept for its reader while another one reads."""
 
@@ -41,6 +44,7 @@ class Streams:
         self._room = anyio.Event()
         self._kept: float = KEPT
         self._receiving = anyio.CancelScope()
+        self.sending = anyio.CancelScope()
         self._lane: Lane | None = None
         self._head = b""
         self._left = 0
@@ -90,7 +94,7 @@ class Streams:
             with anyio.CancelScope() as self._receiving:
                 data = await self._connection.receive(CHUNK)
         except EndOfStream:
-            self._over = True
+            self._end()
         except (BrokenResourceError, ClosedResourceError, OSError) as error:
             self.break_off(error)
         else:
@@ -127,9 +131,15 @@ class Streams:
     def break_off(self, error: BaseException) -> None:
         """All is over for this reason; whoever waits learns it at once."""
         if not self._over:
-            self._over, self.lost = True, error
+            self.lost = error
+            self._end()
             self._room.set()
             self._receiving.cancel()
+
+    def _end(self) -> None:
+        # The engine reads nothing for a command that has ended, and says so only by this.
+        self._over = True
+        self.sending.cancel()
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -203,9 +213,21 @@ class Input(ByteSendStream):
         if self._streams.over:
             raise BrokenResourceError
         try:
-            await self._connection.send(item)
+            with anyio.CancelScope() as self._streams.sending:
+                await self._send(item)
         except OSError as error:
             raise BrokenResourceError from error
+        if self._streams.sending.cancelled_caught:
+            raise BrokenResourceError  # the command has ended
+
+    async def _send(self, item: bytes) -> None:
+        with anyio.move_on_after(LONELY) as patience:
+            await self._connection.send(item)
+        if patience.cancelled_caught:  # perhaps nobody reads what would tell of the end
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._streams.finished)
+                await self._connection.send(b"")  # wait on: the item is on its way
+                tasks.cancel_scope.cancel()
 
     async def aclose(self) -> None:
         """The command reads its end."""

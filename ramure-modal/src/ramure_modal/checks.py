@@ -12,6 +12,11 @@ PATIENCE = 15.0
 """Seconds in which Modal has to answer."""
 
 
+def _has_token(modal: Any) -> bool:
+    """Whether somebody has set one up, here or in the environment."""
+    return bool(modal.config.config.get("token_id"))
+
+
 async def cloud() -> list[Problem]:
     """Whether there is a token, and whether Modal knows it."""
     import modal
@@ -24,5 +29,5 @@ async def cloud() -> list[Problem]:
             await client.hello.aio()
     except Exception as error:  # noqa: BLE001 whatever it is, a person is to know
         what, _, cure = unusable(error).partition("): ")
-        return [Problem(f"{what})" if cure else repr(error), cure)]
+        return [Problem(f"{what})" if cure else repr(error), cure, unused=not _has_token(modal))]
     return []

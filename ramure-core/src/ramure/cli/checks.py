@@ -55,6 +55,21 @@ async def run_checks() -> list[Finding]:
     return [*found, *broken]
 
 
+async def run_named(names: Sequence[str]) -> list[Finding]:
+    """Run those checks of plugins that somebody asks for: what is not in use is missing then.
+
+    Raises:
+        KeyError: no plugin has a check of this name; the argument says which there are.
+    """
+    checks = Plugins.load().checks()
+    if unknown := [name for name in names if name not in checks]:
+        raise KeyError(f"no check is called {unknown[0]!r}: {', '.join(checks) or 'none'}")
+    found: list[Finding] = []
+    for name in names:
+        found += await _registered(name, checks[name].load, wanted=True)
+    return found
+
+
 def _python() -> Finding:
     return Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
 
@@ -181,7 +196,7 @@ def _leftovers() -> Finding:
     return Finding("leftovers", "note", f"runs that died: {', '.join(dead)}", "ramure gc")
 
 
-async def _registered(name: str, load: str) -> Sequence[Finding]:
+async def _registered(name: str, load: str, *, wanted: bool = False) -> Sequence[Finding]:
     """The findings of a check that a plugin registered; one that breaks is a finding itself."""
     try:
         check: Callable[[], Awaitable[list[Problem]]] = resolve(load)
@@ -193,4 +208,7 @@ async def _registered(name: str, load: str) -> Sequence[Finding]:
         return [Finding(name, "missing", f"the check failed: {error!r}")]
     if not problems:
         return [Finding(name, "ok", "nothing is wrong")]
-    return [Finding(name, "missing", problem.what, problem.cure) for problem in problems]
+    return [
+        Finding(name, "note" if p.unused and not wanted else "missing", p.what, p.cure)
+        for p in problems
+    ]

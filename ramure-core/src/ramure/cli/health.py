@@ -44,13 +44,22 @@ def _brings(registers: Mapping[str, list[str]]) -> str:
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in registers.items())
 
 
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(
+    checks: Annotated[
+        list[str] | None, typer.Argument(help="Only these checks of plugins, such as: docker.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
     """Check what is installed and what is missing, with the cure for each."""
     import anyio
 
-    from ramure.cli.checks import run_checks
+    from ramure.cli.checks import run_checks, run_named
 
-    findings = anyio.run(run_checks)
+    try:
+        findings = anyio.run(partial(run_named, checks) if checks else run_checks)
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
     if as_json:
         output.show_json([asdict(finding) for finding in findings])
     else:
