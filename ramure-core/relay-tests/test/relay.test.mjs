@@ -125,6 +125,15 @@ test("killing kills what left its session, and says so", async () => {
   assert.equal((await client.told(id, "exit")).exit, -9);
 });
 
+test("killing outruns what forks, and clears its environment, while it is looked for", async () => {
+  const mark = `400${process.pid}`;
+  const id = client.process(`echo go; for i in $(seq 400); do setsid env -i sleep ${mark} & done; wait`);
+  await until(() => client.heard.some((it) => it.text === "go\n"));
+  client.send(encodeJson(Kind.MESSAGE, id, { kill: true }));
+  await client.told(id, "killed");
+  assert.ok(!runs(mark));
+});
+
 test("letting go of a command that runs kills it", async () => {
   const mark = `300${process.pid}`;
   const id = client.process(["sleep", mark]);

@@ -10,8 +10,12 @@ import os
 import time
 from collections import defaultdict
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ramure.backends._looks import Looks
+
+if TYPE_CHECKING:
+    import psutil
 
 BOUND = 5.0
 """Seconds after which killing gives up: what is left then is stuck in the kernel."""
@@ -22,6 +26,10 @@ _looks = Looks()
 def kill_tree(mark: str, root: int | None = None) -> bool:
     """Kill every process that carries ``mark``, or descends from ``root``. Blocking.
 
+    All is stopped before anything is killed, until a look finds nothing new: what was forked
+    behind a look's back, and cleared its environment, is still found as the child of a parent that
+    is there.
+
     Args:
         mark: see ``new_mark``.
         root: a process that runs, so that its number is still its own.
@@ -30,16 +38,21 @@ def kill_tree(mark: str, root: int | None = None) -> bool:
         True where none is left; False where some could not be killed within ``BOUND``.
     """
     deadline = time.monotonic() + BOUND
+    frozen: dict[int, psutil.Process] = {}
     clean = 0
     while clean < 2:  # one look can miss a process that forked and ended behind its back
         if time.monotonic() > deadline:
+            _kill(frozen)
             return False
         look = _looks.fresh()
         found = [pid for pid, marks in look.items() if mark in marks or _rooted(pid, root)]
-        clean = 0 if found and _kill(found, list(look)) else clean + 1
+        if (found or frozen) and _freeze(found, list(look), frozen):
+            continue
+        clean = 0 if frozen else clean + 1
+        _kill(frozen)
         root = None
         if clean < 2:
-            time.sleep(0.002 if found else 0.0005)
+            time.sleep(0.0005 if clean else 0.002)
     return True
 
 
@@ -53,20 +66,32 @@ def _session(pid: int) -> int | None:
     return None
 
 
-def _kill(found: list[int], pids: list[int]) -> bool:
-    """Kill these and their descendants among ``pids``; False where none of them ran any more."""
+def _freeze(found: list[int], pids: list[int], frozen: dict[int, psutil.Process]) -> bool:
+    """Stop these and all descendants among ``pids``; False where all that runs was stopped before.
+
+    ``frozen`` holds what is stopped, and is added to.
+    """
     import psutil  # slow, and mostly there is nothing to kill
 
-    running = []
+    known = len(frozen)
+    found = list(dict.fromkeys([*frozen, *found]))
     for pid in found + _descendants(found, pids):
         with suppress(psutil.Error):  # it has ended meanwhile
             process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
-                running.append(process)
-    for process in running:  # parents first: none of them is to see a child end
-        with suppress(psutil.Error):
+            if pid not in frozen and process.status() != psutil.STATUS_ZOMBIE:
+                process.suspend()
+                frozen[pid] = process
+    return len(frozen) > known
+
+
+def _kill(frozen: dict[int, psutil.Process]) -> None:
+    """Kill what is stopped, the youngest first: a parent's end would wake its stopped children."""
+    from psutil import Error
+
+    for process in reversed(frozen.values()):
+        with suppress(Error):  # it has ended meanwhile, or is somebody else's
             process.kill()
-    return bool(running)
+    frozen.clear()
 
 
 def _descendants(found: list[int], pids: list[int]) -> list[int]:

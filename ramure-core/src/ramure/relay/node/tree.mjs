@@ -9,17 +9,36 @@ import { setTimeout as sleep } from "node:timers/promises";
 export const MARKS = "RAMURE_MARKS";
 const BOUND = 5000; // ms after which killing gives up: what is left is stuck in the kernel
 
-/** Kill what carries `mark`, descends from `root` or is in its session. Kills a first time at once. */
+/**
+ * Kill what carries `mark`, descends from `root` or is in its session.
+ *
+ * All is stopped before anything is killed, until a look finds nothing new: what was forked behind a
+ * look's back is still found as the child of a parent that is there.
+ */
 export async function killTree(mark, root = null) {
   const deadline = Date.now() + BOUND;
+  const frozen = new Set();
   let clean = 0;
   while (clean < 2 && Date.now() < deadline) {
-    const found = members(mark, root); // one look can miss what forks and ends behind its back
+    const found = members(mark, root, frozen); // one look can miss what forks and ends behind its back
+    const fresh = found.filter((pid) => !frozen.has(pid));
+    for (const pid of fresh) {
+      kill(pid, "SIGSTOP");
+      frozen.add(pid);
+    }
+    if (fresh.length) continue;
     root = null;
-    for (const pid of found) kill(pid);
+    killAll(frozen);
     clean = found.length ? 0 : clean + 1;
     await sleep(3);
   }
+  killAll(frozen);
+}
+
+/** The youngest first: a parent's end would wake the stopped children that it leaves. */
+function killAll(frozen) {
+  for (const pid of [...frozen].reverse()) kill(pid);
+  frozen.clear();
 }
 
 export function kill(pid, signal = "SIGKILL") {
@@ -30,9 +49,9 @@ export function kill(pid, signal = "SIGKILL") {
   }
 }
 
-function members(mark, root) {
+function members(mark, root, known) {
   const processes = table();
-  const found = new Set();
+  const found = new Set(known);
   for (const { pid, session } of processes)
     if (pid === root || (root && session === root) || marked(pid, mark)) found.add(pid);
   for (let size = -1; size !== found.size; ) {
