@@ -4,7 +4,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help setup parts demo test check lint format types layers bridge bench docs lock clean distclean
+.PHONY: help setup parts demo test check lint format types layers bridge bench docs site lock clean distclean
 
 # Flags for pytest, e.g. `make test PYTEST="-k supervise -x"`, and how many tests run at a time:
 # more than there are processors, since most wait for programs that they have started.
@@ -44,7 +44,7 @@ test: parts setup check ## check the code, then run every test of every package
 	$(pytest) --numprocesses $(JOBS) --dist worksteal --cov --cov-report=term \
 	  $(or $(PYTEST),--cov-fail-under=$(FLOOR))
 
-check: lint types layers bridge ## all checks but the Python tests
+check: lint types layers bridge site ## all checks but the Python tests
 
 lint: setup ## format and lint rules
 	scripts/quietly format $(bin)/ruff format --diff .
@@ -71,8 +71,11 @@ format: setup ## format the code and mend what can be mended
 bench: setup ## measure
 	for bench in tests/benchmarks/bench_*.py; do $(bin)/python "$$bench"; done
 
-docs: setup ## run and check the documentation
+docs: setup site ## build the documentation, and run all that it shows
 	$(pytest) tests/docs $(PYTEST)
+
+site: setup ## build the documentation into site/, strictly
+	scripts/quietly site env NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --quiet
 
 lock: setup ## pin the newest versions of everything
 	scripts/lock

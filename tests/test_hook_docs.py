@@ -1,4 +1,4 @@
-"""``docs/hooks.md`` describes every hook, as it is, with examples that work."""
+"""``docs/reference/hooks.md`` describes every hook, as it is, with examples that work."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ from ramure import hookspecs
 from ramure.events import Event
 from ramure.plugins import Plugins
 
-PAGE = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "reference" / "hooks.md").read_text()
 HOOKS = {
     name: function
     for name, function in vars(hookspecs).items()

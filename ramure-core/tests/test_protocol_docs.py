@@ -18,7 +18,7 @@ from ramure.run.listen import Listener
 from ramure.run.protocol import Call, Deliver, Message, Numbered, Ready, Result, Taken, ToolDef
 
 HANGS = 60
-PAGE = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text()
 KINDS = {
     kind.__struct_config__.tag: kind
     for _, kind in inspect.getmembers(protocol, inspect.isclass)

@@ -1,4 +1,4 @@
-"""docs/testing.md is true: its program and its tests run as they are written there."""
+"""docs/guides/testing.md is true: its program and its tests run as they are written there."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 
 import parts
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guides" / "testing.md"
 HANGS = 120
 """Seconds after which a test that waits has failed."""
 

@@ -1,4 +1,4 @@
-"""Every example of docs/programs.md runs as it stands, and prints what stands below it."""
+"""Every example of docs/guides/programs.md runs as it stands, and prints what stands below it."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "programs.md").read_text("utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "guides" / "programs.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
 HANGS = 60
 """Seconds after which an example that waits has failed."""

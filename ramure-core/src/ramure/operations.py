@@ -1,7 +1,8 @@
 """What a person can do with a live run: the methods of its control socket.
 
-Each takes JSON by name and gives JSON; ``docs/cli.md`` describes them. They act on the processes as
-they are now; an agent is found by its address, or by the beginning of it where that fits only one.
+Each takes JSON by name and gives JSON; ``docs/reference/cli.md`` describes them. They act on the
+processes as they are now; an agent is found by its address, or by the beginning of it where that
+fits only one.
 """
 
 from __future__ import annotations

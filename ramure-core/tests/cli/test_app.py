@@ -39,7 +39,7 @@ def test_help_lists_the_commands(house):
 
 
 def test_the_manual_names_every_command_method_and_exit_code():
-    manual = (Path(__file__).parents[3] / "docs/cli.md").read_text("utf-8")
+    manual = (Path(__file__).parents[3] / "docs/reference/cli.md").read_text("utf-8")
     methods = operations(SimpleNamespace(runtime=None))
     assert all(f"| `ramure {command}" in manual for command in COMMANDS)
     assert all(f"| `{method}` |" in manual for method in methods)

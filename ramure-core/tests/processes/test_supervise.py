@@ -270,7 +270,7 @@ def test_what_ends_the_program_is_not_restarted(ramure_home):
 
 
 def test_the_documents_example(capsys):
-    document = Path(__file__).parents[3] / "docs/supervision.md"
+    document = Path(__file__).parents[3] / "docs/guides/supervision.md"
     program = re.search(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL)[1]
     exec(compile(program, str(document), "exec"), {"__name__": "__main__"})
     results = {"poet": "poem: done at attempt 3", "critic": "review: done"}

@@ -17,7 +17,7 @@ LEASE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class DockerImage(Image):
-    """An image, and how containers are made of it. ``docs/docker.md`` says more of each.
+    """An image, and how containers are made of it. ``docs/guides/docker.md`` says more of each.
 
     Attributes:
         reference: as ``docker run`` takes it: ``python:3.12``, ``ghcr.io/me/box@sha256:…``, an id.

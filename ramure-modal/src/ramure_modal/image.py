@@ -20,7 +20,7 @@ LEASE = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ModalImage(Image):
-    """An image, and how sandboxes are made of it. ``docs/modal.md`` says more of each.
+    """An image, and how sandboxes are made of it. ``docs/guides/modal.md`` says more of each.
 
     Attributes:
         source: a registry reference (``"python:3.12"``), an image's id (``"im-…"``), or a

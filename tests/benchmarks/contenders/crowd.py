@@ -111,7 +111,7 @@ class Lines(Agent):
 
 
 class Ramure(Lines):
-    """The agent protocol of this project, as ``docs/protocol.md`` describes it."""
+    """The agent protocol of this project, as ``docs/reference/protocol.md`` describes it."""
 
     def open(self):
         self.sent = self.heard = 0

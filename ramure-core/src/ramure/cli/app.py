@@ -112,7 +112,7 @@ def _is_core(arguments: list[str]) -> bool:
 
 
 def main() -> None:
-    """Run the command; ``docs/cli.md`` lists the exit codes."""
+    """Run the command; ``docs/reference/cli.md`` lists the exit codes."""
     whole = not _is_core(sys.argv[1:])
     app = build(whole=whole)
     if whole:

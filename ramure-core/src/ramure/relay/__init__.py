@@ -1,6 +1,6 @@
 """The relay: a daemon on a machine, and the stream to it that outlives broken links.
 
-See ``docs/relay.md``. Backends need ``RelayedMachine.over``.
+See ``docs/reference/relay.md``. Backends need ``RelayedMachine.over``.
 """
 
 from ramure.relay.machine import Relay, RelayedMachine

@@ -1,6 +1,6 @@
 """What travels on a relay's stream: length of the payload, kind, lane, channel, payload.
 
-``node/frames.mjs`` is the other side's; ``docs/relay.md`` says what the kinds mean.
+``node/frames.mjs`` is the other side's; ``docs/reference/relay.md`` says what the kinds mean.
 """
 
 from __future__ import annotations

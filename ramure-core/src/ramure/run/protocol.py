@@ -1,7 +1,7 @@
 """The agent protocol: the messages between a run and the bridge inside an agent's program.
 
 JSON objects; one a line over a unix socket, one a frame over WebSocket. ``t`` names the message.
-``docs/protocol.md`` explains it for authors of bridges in other languages.
+``docs/reference/protocol.md`` explains it for authors of bridges in other languages.
 
 A connection starts with ``hello`` and ``welcome`` (or ``refused``, and the end). Then *numbered*
 messages go both ways: ``n`` counts from 1 in each direction over the whole life of an
