@@ -2,6 +2,8 @@
 
 import errno
 import os
+from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -55,14 +57,46 @@ async def test_an_outage_is_sat_out(machine, cloud):
             assert await p.wait() == 0
 
 
-async def test_a_time_out_is_kept_during_an_outage(relayed, cloud):
+def runs(*words):
+    """Whether such a command runs in any sandbox."""
+    line = b"\0".join(word.encode() for word in words) + b"\0"
+    return any(line == seen(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
+
+
+def seen(path):
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+async def gone(*words):
+    with anyio.fail_after(HANGS):
+        while runs(*words):
+            await anyio.sleep(0.1)
+
+
+async def test_a_time_out_is_kept_during_an_outage(machine, cloud):
     with anyio.fail_after(HANGS):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_outage_soon, cloud)
-            result = await relayed.exec("echo begun; sleep 1000", timeout=4)
+            result = await machine.exec("echo begun; exec sleep 1010", timeout=4)
         assert result.timed_out
+        await gone("sleep", "1010")  # nobody can reach it meanwhile
         cloud("outage", on=False)
-        assert (await relayed.exec("ps ax | grep -c '[s]leep 1000'")).stdout.strip() == "0"
+        assert (await machine.exec("echo here")).stdout == "here\n"
+
+
+async def test_what_is_cancelled_during_an_outage_is_killed_afterwards(machine, cloud):
+    with anyio.fail_after(HANGS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(machine.exec, "exec sleep 1011")
+            while not runs("sleep", "1011"):
+                await anyio.sleep(0.1)
+            cloud("outage")
+            tasks.cancel_scope.cancel()
+    assert runs("sleep", "1011")
+    cloud("outage", on=False)
+    await gone("sleep", "1011")
 
 
 async def _outage_soon(cloud):
@@ -129,6 +163,13 @@ async def test_an_error_in_asking_is_no_death(relayed, backend, cloud):
         with pytest.raises(LinkBroken, match="for a test"):
             await ask()
     assert (await relayed.exec("echo here")).stdout == "here\n"
+
+
+async def test_attaching_fails_by_a_typed_error(relayed, backend, cloud):
+    for method in ("SandboxWaitV2", "TaskExecStart"):
+        cloud("fault", method=method, status="INVALID_ARGUMENT", count=1)
+        with pytest.raises(MachineError, match="for a test"):
+            await backend.attach(relayed.ref)
 
 
 async def test_files_where_none_may_be(plain, tmp_path):

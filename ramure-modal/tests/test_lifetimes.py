@@ -49,6 +49,13 @@ async def test_a_blocked_program_is_not_a_dead_one(make):
         assert await process.stdout.receive() == b"still here\n"
 
 
+async def test_a_sign_of_life_that_hangs_holds_up_no_other(make, cloud):
+    box = await make(ModalImage("bare:1", lease=4))
+    cloud("fault", method="TaskExecStart", delay=12, count=1)
+    await anyio.sleep(8)
+    assert (await box.exec("echo here")).stdout == "here\n"
+
+
 async def test_it_lives_longer_than_its_lease(make):
     box = await make(ModalImage("bare:1", lease=2))
     await anyio.sleep(5)
@@ -133,8 +140,12 @@ def test_gc_ends_what_was_left(cloud, ramure_home):
 # --- the limit
 
 
-async def test_at_its_timeout(make, cloud):
-    box = await make(ModalImage("bare:1", timeout=500))
+with_and_without_relay = pytest.mark.parametrize("source", ["python:3.12", "bare:1"])
+
+
+@with_and_without_relay
+async def test_at_its_timeout(make, cloud, source):
+    box = await make(ModalImage(source, timeout=500))
     async with await box.open_process("echo up; exec sleep 1000") as process:
         await process.stdout.receive()
         cloud("expire", sandbox=box.sandbox.object_id)
@@ -144,16 +155,19 @@ async def test_at_its_timeout(make, cloud):
         ):
             await process.wait()
     assert caught.value.image is None
+    assert str(caught.value).count("machine 'm'") == 1
     with pytest.raises(SandboxExpired):
         await box.exec("true")
 
 
-async def test_a_warning_and_a_snapshot_before_it(make, cloud, monkeypatch, caplog):
+@with_and_without_relay
+async def test_a_warning_and_a_snapshot_before_it(make, cloud, monkeypatch, caplog, source):
     monkeypatch.setattr(pulse, "WARNING", 0.999)
     monkeypatch.setattr(pulse, "SNAPSHOT", 0.998)
     monkeypatch.setattr(pulse, "EARLIEST", 10_000.0)
     with caplog.at_level(logging.WARNING, "ramure"):
-        box = await make(ModalImage("bare:1", workdir="/work", timeout=1000, at_limit="snapshot"))
+        image = ModalImage(source, workdir="/work", timeout=1000, at_limit="snapshot")
+        box = await make(image)
         await box.exec("echo precious >file")
         await until(lambda: box.last_image is not None)
     assert "ends in 99" in caplog.text
@@ -193,12 +207,15 @@ async def test_without_memory_there_are_no_snapshots(make):
         await box.snapshot()
 
 
-async def test_a_fork_belongs_to_the_process(cloud, ramure_home):
-    @agent_process(image=ModalImage("python:3.12", workdir="/work"), timeout=HANGS)
+async def test_a_fork_belongs_to_the_process_and_the_app(cloud, ramure_home):
+    image = ModalImage("python:3.12", workdir="/work")
+
+    @agent_process(timeout=HANGS)
     async def main():
-        box = await machine()
+        box = await machine(image=image, host="modal://my-app")
         await box.write_file("file", "kept")
         fork = await box.fork()
+        assert fork.ref.data["app"] == box.ref.data["app"] == "my-app"
         assert len(cloud.alive()) == 2
         return await fork.read_file("file")
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from signal import Signals
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from anyio import BrokenResourceError, ClosedResourceError
@@ -83,7 +83,7 @@ async def execute(
     out, err = Capture(max_output), Capture(max_output)
     process = exit_code = None
     with anyio.CancelScope(deadline=deadline):
-        process = await machine.open_process(command, cwd=cwd, env=env, user=user)
+        process = await _start(machine, command, timeout, cwd=cwd, env=env, user=user)
     if process is not None:
         stdin = data.encode() if isinstance(data, str) else data or b""
         exit_code = await _attend(process, stdin, out, err, deadline)
@@ -96,6 +96,14 @@ async def execute(
         truncated=out.truncated or err.truncated,
         duration=perf_counter() - started,
     )
+
+
+async def _start(machine: Machine, command: Command, timeout: float | None, **how: Any) -> Process:
+    from ramure.machine import KeepsDeadlines
+
+    if timeout is not None and isinstance(machine, KeepsDeadlines):
+        return await machine.start(command, due=timeout, **how)
+    return await machine.open_process(command, **how)
 
 
 async def _attend(

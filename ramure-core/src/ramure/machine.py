@@ -292,6 +292,26 @@ class DialsSockets(Protocol):
         """
 
 
+@runtime_checkable
+class KeepsDeadlines(Protocol):
+    """An ability: a machine that ends a command when it is due, though nobody can reach it.
+
+    ``exec`` with a ``timeout`` starts commands so.
+    """
+
+    async def start(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        pty: PtySize | None = None,
+        due: float | None = None,
+    ) -> Process:
+        """As ``Machine.open_process``; killed ``due`` seconds after its start, or soon after."""
+
+
 class Backend(ABC):
     """Turns (image, host) into machines. One object serves one run.
 

@@ -12,6 +12,7 @@ import modal
 from modal.exception import ImageBuildError, NotFoundError
 
 from ramure._work import to_end
+from ramure.backends._marks import kill_script
 from ramure.errors import MachineStartFailed
 from ramure_modal import errors
 from ramure_modal.image import LONGEST, ModalImage
@@ -118,7 +119,8 @@ async def create(
         MachineStartFailed: Modal refuses, and why.
     """
     options = arguments(image)
-    command = script("watchdog", lease_file, str(max(2, round(image.lease))))
+    lease = str(max(2, round(image.lease)))
+    command = script("watchdog", lease_file, lease, kill_script())
     made: list[modal.Sandbox] = []
 
     async def order() -> None:

@@ -56,6 +56,7 @@ class Fleet:
         made: list[ModalMachine] = []
         try:
             plain = await _prepared(sandbox, image, app_name, name)
+            plain.lease_file = lease_file
             made.append(ModalMachine(plain, lease_file, pulse=self._pulse))
             await self._pulse.keep(made[0])
             await _start_relay(made[0], packed)
@@ -90,13 +91,16 @@ class Fleet:
 
     async def attach(self, ref: MachineRef) -> ModalMachine:
         """See ``Backend.attach``."""
-        sandbox = await self._sandbox(ref)
-        if sandbox is None or await sandbox.poll.aio() is not None:
-            raise MachineGone("the sandbox has ended", machine=ref.name)
-        app_name = str(ref.data.get("app") or cloud.APP)
-        workdir = ref.data.get("workdir")
-        image = ModalImage(workdir=str(workdir) if workdir else None)
-        return ModalMachine(await _prepared(sandbox, image, app_name, ref.name), "")
+        try:
+            sandbox = await self._sandbox(ref)
+            if sandbox is not None and await _runs(sandbox):
+                app_name = str(ref.data.get("app") or cloud.APP)
+                workdir = ref.data.get("workdir")
+                image = ModalImage(workdir=str(workdir) if workdir else None)
+                return ModalMachine(await _prepared(sandbox, image, app_name, ref.name), "")
+        except Exception as error:
+            raise errors.in_use(error, ref.name) from error
+        raise MachineGone("the sandbox has ended", machine=ref.name)
 
     async def find(self, labels: Mapping[str, str], app_name: str | None) -> list[MachineRef]:
         """See ``Backend.find``."""
@@ -127,6 +131,11 @@ class Fleet:
 def _ref(sandbox: modal.Sandbox, app_name: str | None, name: str, **more: str) -> MachineRef:
     data = {"app": app_name or cloud.APP, "sandbox": sandbox.object_id, **more}
     return MachineRef("modal", name, data)
+
+
+async def _runs(sandbox: modal.Sandbox) -> bool:
+    with anyio.fail_after(cloud.ANSWER):
+        return await sandbox.poll.aio() is None
 
 
 async def _prepared(

@@ -6,7 +6,7 @@ the same wherever it is packed, so that Modal builds the layers once.
 
 from __future__ import annotations
 
-import os
+import secrets
 import tarfile
 from dataclasses import dataclass
 from functools import partial
@@ -70,7 +70,7 @@ def _pack(source: Path, target: Path) -> None:
     if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
         return
     paths.make_private(target.parent)
-    new = target.with_suffix(f".{os.getpid()}")
+    new = target.with_suffix(f".{secrets.token_hex(4)}")  # two runs of a program may pack at once
     try:
         with tarfile.open(new, "w", format=tarfile.GNU_FORMAT) as archive:
             for path in sorted(source.rglob("*")):

@@ -62,6 +62,11 @@ class ModalMachine(RelayedMachine):
         """What the sandbox is like."""
         return self._plain.facts
 
+    @property
+    def unkilled(self) -> set[str]:
+        """See ``SandboxMachine``."""
+        return self._plain.unkilled
+
     def mount(self, folders: Mapping[str, str]) -> None:
         """Say where tool sets are, which are part of the image."""
         self.mounted_tools = self._plain.mounted_tools = folders
@@ -82,10 +87,15 @@ class ModalMachine(RelayedMachine):
         return await self._plain.snapshot()
 
     async def fork(self) -> Machine:
-        """Another machine of the process with the same files. See ``ramure.machine``."""
+        """Another machine of the process with the same files, in the same app.
+
+        See ``ramure.machine``.
+        """
         import ramure
 
-        return await ramure.machine(image=await self.snapshot())
+        return await ramure.machine(
+            image=await self.snapshot(), host=f"modal://{self.ref.data['app']}"
+        )
 
     async def destroy(self) -> None:
         """See ``Machine.destroy``."""

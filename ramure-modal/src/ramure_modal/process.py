@@ -34,6 +34,9 @@ LONGEST = 4096
 FIRST_DELAY, LONGEST_DELAY = 0.05, 2.0
 """Seconds between two attempts, beyond those that the SDK makes by itself."""
 
+KILLING = 2.0
+"""Seconds in which a kill has to be done, else the sandbox counts as out of reach for it."""
+
 QUIET = 0.3
 """After a command's own end: seconds without output after which no more is awaited."""
 
@@ -210,8 +213,17 @@ class SandboxProcess(Process):
 
     async def _kill(self) -> None:
         root = "" if self._ended.is_set() else self._pid
-        await self._machine.run(*kill_command(self._mark, root))
-        await self._ended.wait()
+        with anyio.move_on_after(KILLING), suppress(LinkBroken):
+            await self._machine.run(*kill_command(self._mark, root))
+            await self._ended.wait()
+            return
+        # It is killed once the sandbox can be reached again; nobody waits for that.
+        self._machine.unkilled.add(self._mark)
+        self.fail(self._unseen)
+
+    def _unseen(self) -> LinkBroken:
+        text = "the sandbox was out of reach when the command was to be killed: it will be"
+        return LinkBroken(text, machine=self._machine.name, outcome_unknown=True)
 
     async def resize(self, size: PtySize) -> None:
         """See ``Process.resize``."""
@@ -230,7 +242,7 @@ class SandboxProcess(Process):
     async def aclose(self) -> None:
         """See ``Process.aclose``."""
         try:
-            with suppress(MachineError):  # out of reach: the sandbox's watchdog ends it
+            with suppress(MachineError):  # the sandbox is gone
                 if not self._ended.is_set():
                     await self.kill()
         finally:

@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import anyio
 
 from ramure._work import in_thread
+from ramure.backends._marks import kill_command
 from ramure_modal.errors import transient
 from ramure_modal.sandbox import say
 
@@ -103,11 +105,13 @@ class _Beat:
     async def run(self) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._follow_plan)
-            number = 0
-            while await self._renew(number):
-                number += 1
+            for number in count():  # one that hangs, as on a dead connection, is not waited for
+                tasks.start_soon(self._beat, number, tasks.cancel_scope)
                 await anyio.sleep(self._every)
-            tasks.cancel_scope.cancel()
+
+    async def _beat(self, number: int, scope: anyio.CancelScope) -> None:
+        if not await self._renew(number):
+            scope.cancel()
 
     async def _renew(self, number: int) -> bool:
         """Tell the watchdog; False where there is none any more."""
@@ -115,6 +119,7 @@ class _Beat:
             with anyio.fail_after(self._machine.image.lease):
                 renew = ("sh", "-c", RENEW, "ramure", self._machine.lease_file, str(number))
                 await say(self._sandbox, *renew)
+                await self._kill_what_is_left()
                 await self._speak_for_the_loop()
         except Exception as error:  # noqa: BLE001 the next one may do better, unless it is gone
             return transient(error) or isinstance(error, TimeoutError) or await self._runs()
@@ -136,6 +141,13 @@ class _Beat:
     def _tell(self, work: Callable[[], object]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(work)
+
+    async def _kill_what_is_left(self) -> None:
+        """End the commands that could not be killed while the sandbox was out of reach."""
+        unkilled = self._machine.unkilled
+        for mark in list(unkilled):
+            await say(self._sandbox, *kill_command(mark))
+            unkilled.discard(mark)
 
     async def _speak_for_the_loop(self) -> None:
         """Where the program's loop is blocked, its relay gets no heartbeats from it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +31,9 @@ LONGEST_COMMAND = 60_000
 
 SAYING = 30.0
 """Seconds in which a small script of ours has to end there."""
+
+SNAPSHOT = 600
+"""Seconds that a snapshot may take: large files need their time."""
 
 REMOVAL = 60.0
 EXPIRED = 124
@@ -67,6 +71,8 @@ class SandboxMachine(Machine):
 
     transports = ()
     tools_dir = TOOLS
+    lease_file = ""
+    """Where its watchdog looks for signs of life, and beside which for what is due."""
 
     def __init__(
         self, sandbox: modal.Sandbox, ref: MachineRef, image: ModalImage, facts: Facts
@@ -77,6 +83,8 @@ class SandboxMachine(Machine):
         self.name, self.ref = ref.name, ref
         self.workdir, self.state_dir = facts.workdir, facts.state
         self.processes: set[SandboxProcess] = set()
+        self.unkilled: set[str] = set()
+        """Marks of what could not be killed, as the sandbox was out of reach."""
         self.last_image: ModalImage | None = None
         self._fate: MachineGone | None = None
         self._asking = anyio.Lock()
@@ -149,15 +157,29 @@ class SandboxMachine(Machine):
         pty: PtySize | None = None,
     ) -> SandboxProcess:
         """See ``Machine.open_process``. Another ``user`` needs root and ``setpriv`` there."""
+        return await self.start(command, cwd=cwd, env=env, user=user, pty=pty)
+
+    async def start(
+        self,
+        command: Command,
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        pty: PtySize | None = None,
+        due: float | None = None,
+    ) -> SandboxProcess:
+        """See ``KeepsDeadlines``: the watchdog kills what is due."""
         check_command(command, env)
         self.check_fate()
         size = (str(pty.rows), str(pty.columns)) if pty else ("", "")
         words = shell_words(self.facts.shell, command)
         where = self.workdir if cwd is None else absolute(self, cwd)
-        argv = script("start", where, user or "", *size, *words)
+        mark = new_mark()
+        deadline = self._deadline(mark, due)
+        argv = script("start", where, user or "", *size, *deadline, *words)
         if sum(map(len, argv)) > LONGEST_COMMAND:
             raise UsageError("Modal takes commands of 64 KiB at most: use a file or the input")
-        mark = new_mark()
         variables: dict[str, str | None] = {**(env or {}), MARKS: mark}
         if pty:
             variables.setdefault("TERM", "xterm-256color")
@@ -179,8 +201,15 @@ class SandboxMachine(Machine):
             await self.check()
             raise self.trouble(error) from error
         if not made:
+            self.unkilled.add(mark)  # the order may have arrived
             raise self.trouble(TimeoutError(f"no command could be started within {SAYING:g} s"))
         return made[0]
+
+    def _deadline(self, mark: str, due: float | None) -> tuple[str, str]:
+        if due is None or not self.lease_file:
+            return "", ""
+        # The watchdog may look for the first time at once.
+        return f"{self.lease_file}.due/{mark}", str(math.ceil(due) + 1)
 
     async def run(self, *words: str) -> str:
         """Run a small command of our own and give what it says.
@@ -217,10 +246,15 @@ class SandboxMachine(Machine):
                 "its snapshots would hold keys: there is no memory for the state folder",
                 machine=self.name,
             )
+        from modal.exception import TimeoutError as TookTooLong
+
         try:
-            image = await self.sandbox.snapshot_filesystem.aio()
+            image = await self.sandbox.snapshot_filesystem.aio(timeout=SNAPSHOT)
         except Exception as error:
             await self.check()
+            if isinstance(error, TookTooLong):
+                text = f"Modal took no snapshot within {SNAPSHOT} s"
+                raise MachineError(text, machine=self.name) from error
             raise self.trouble(error) from error
         return replace(
             self.image, source=image.object_id, workdir=self.workdir, registry_secret=None

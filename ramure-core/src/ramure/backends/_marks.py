@@ -37,9 +37,10 @@ def kill_command(mark: str, root: str = "") -> list[str]:
     Returns:
         The command, whose output begins with ``left`` where something could not be killed.
     """
-    return script(_kill(), mark, root)
+    return script(kill_script(), mark, root)
 
 
 @cache
-def _kill() -> str:
+def kill_script() -> str:
+    """The script of ``kill_command``, for what runs it by itself."""
     return (files("ramure.backends") / "_kill.sh").read_text("utf-8")

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
+from copy import copy
 
 import anyio
 import msgspec
@@ -86,7 +86,7 @@ class Link:
         self._ack_due = False
         self._ack_timer: asyncio.TimerHandle | None = None
         self._wanted = Changing()
-        self._failure: Callable[[], MachineError] | None = None
+        self._failure: MachineError | None = None
         self._life = anyio.CancelScope()
         self._attached = anyio.CancelScope()
         self._heard = True
@@ -103,7 +103,7 @@ class Link:
         """See ``Carrier``."""
         if self._failure is None:
             return None
-        error = self._failure()
+        error = copy(self._failure).with_traceback(None)  # each who waits raises one of its own
         if isinstance(error, LinkBroken):
             error.outcome_unknown = True
         return error
@@ -132,7 +132,7 @@ class Link:
                 with self._life:
                     await self._stay_attached()
         finally:
-            self.fail("the program let go of the relay")
+            self._break("the program let go of the relay")
 
     async def _stay_attached(self) -> None:
         delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
@@ -140,21 +140,23 @@ class Link:
             if await self._session(deadline):
                 delay, deadline = FIRST_DELAY, anyio.current_time() + self._lease
             elif anyio.current_time() >= deadline:
-                self.fail(f"out of reach for {self._lease:g} s: what ran there has been ended")
+                self._break(f"out of reach for {self._lease:g} s: what ran there has been ended")
             await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
             delay = min(2 * delay, LONGEST_DELAY)
 
-    def fail(self, reason: str, kind: type[MachineError] = LinkBroken) -> None:
-        """All is over: whoever waits for something gets an error."""
+    def fail(self, error: MachineError) -> None:
+        """All is over: whoever waits for something gets this error."""
         if self._failure is not None:
             return
-
-        self._failure = partial(kind, reason, machine=self._machine)
+        self._failure = error
         self.connected = False
         self.broken.set()
         self.ready.set()
         self._changed()
         self._life.cancel()
+
+    def _break(self, reason: str) -> None:
+        self.fail(LinkBroken(reason, machine=self._machine))
 
     async def leave(self, reason: str) -> None:
         """Have the daemon end, with all that it started; bounded."""
@@ -164,7 +166,7 @@ class Link:
             with anyio.move_on_after(FAREWELL):
                 while self.connected and self._failure is None:
                     await self._wanted.wait()
-        self.fail(reason, MachineGone)
+        self.fail(MachineGone(reason, machine=self._machine))
 
     # --- one attach
 
@@ -175,7 +177,7 @@ class Link:
             with anyio.move_on_at(min(deadline, anyio.current_time() + ATTEMPT)) as attempt:
                 process = await self._attach(first)
         except MachineGone as error:
-            self.fail(str(error), MachineGone)
+            self.fail(error)
             return False
         except (MachineError, OSError):
             return False  # the next attempt may do better
@@ -202,7 +204,7 @@ class Link:
             try:
                 await self._read(process.stdout)
             except (BadFrame, OutOfStep, ValueError) as error:
-                self.fail(f"what the relay says makes no sense: {error}")
+                self._break(f"what the relay says makes no sense: {error}")
             except BROKEN:
                 pass
             greeted = self.connected
@@ -227,7 +229,7 @@ class Link:
             code = await process.wait()
             if code == GONE or (code > 0 and not self.ready.is_set()):
                 await anyio.sleep(0.05)  # its last words may still be on their way
-                self.fail(self._said.decode("utf-8", "replace").strip() or f"exit code {code}")
+                self._break(self._said.decode("utf-8", "replace").strip() or f"exit code {code}")
 
     async def _read(self, stdout: ByteReceiveStream) -> None:
         decoder = Decoder()

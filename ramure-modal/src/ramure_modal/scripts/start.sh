@@ -1,5 +1,6 @@
 # Says one line, "ramure PID TERMINAL" or "ramure ! ERRNO what", and becomes the command. $1 its folder;
-# $2 the user, or nothing; $3 and $4 the rows and columns of its terminal, or nothing; then its words.
+# $2 the user, or nothing; $3 and $4 the rows and columns of its terminal, or nothing; $5 and $6 where
+# its deadline is written for the watchdog, and its seconds, or nothing; then its words.
 no() {
   echo "ramure ! $*"
   exit 0
@@ -15,7 +16,8 @@ if [ -n "$3" ]; then
   terminal=$(tty)
   stty rows "$3" cols "$4" 2>/dev/null
 fi
-shift 4
+due=$5 seconds=$6
+shift 6
 if [ "${1#*/}" != "$1" ]; then
   [ -e "$1" ] || no ENOENT "$1"
   [ -f "$1" ] && [ -x "$1" ] || no EACCES "$1"
@@ -37,6 +39,7 @@ if [ -n "$user" ]; then
   export HOME USER LOGNAME
   set -- setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --init-groups "$@"
 fi
+[ -z "$due" ] || (umask 077 && mkdir -p "${due%/*}" && echo "$seconds $$" >"$due") 2>/dev/null
 echo "ramure $$ $terminal"
-unset user terminal path file found
+unset user terminal due seconds path file found
 exec "$@"
