@@ -6,7 +6,7 @@ On an engine of its own, as the tests have it: needs root and ``dockerd``.
 import os
 import sys
 
-from compare import ROOT, compare, contenders, options, warm_up
+from compare import ROOT, compare, contenders, options, verdict, warm_up
 
 sys.path.insert(0, str(ROOT / "tests/support"))
 
@@ -26,6 +26,6 @@ if __name__ == "__main__":
         measures = contenders("docker", commands, lives)
         if not given.quick:
             warm_up(measures)
-        compare("containers", measures, given.rounds)
+        verdict(given, compare("containers", measures, given.rounds))
     finally:
         engine.end()

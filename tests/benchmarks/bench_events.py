@@ -1,9 +1,9 @@
 """Events that go to a log, and are read again."""
 
-from compare import compare, contenders, options, warm_up
+from compare import compare, contenders, options, verdict, warm_up
 
 if __name__ == "__main__":
     given = options()
     warm_up(contenders("events", 100))
     events = 100 if given.quick else 20_000
-    compare("events", contenders("events", events), given.rounds)
+    verdict(given, compare("events", contenders("events", events), given.rounds))

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from compare import FORMER, OURS, compare, options, present, run, warm_up
+from compare import FORMER, OURS, compare, options, present, run, verdict, warm_up
 
 QUICK_START = "import asyncio; from ramure import agent, agent_process, done, fail, wait"
 
@@ -58,4 +58,4 @@ if __name__ == "__main__":
         }
     )
     warm_up(measures)
-    compare("start", measures, given.rounds)
+    verdict(given, compare("start", measures, given.rounds))

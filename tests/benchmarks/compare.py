@@ -7,6 +7,7 @@ than any milliseconds.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,6 +24,9 @@ FORMER = Path(os.environ.get("RAMURE_BENCH_PEER", ROOT / ".tools/peer/bin/python
 """The Python in whose environment ramure 0.0.3 is."""
 
 ROUNDS = 5
+PEER, BAR, BAR_OF_CALLS = "0.0.3", 1.0, 0.5
+"""What rows stay below, beside the release before this one: no slower, and calls twice as fast."""
+
 LIMIT = 600
 """Seconds that one measurement may take; it means "hangs"."""
 
@@ -36,6 +40,7 @@ def options() -> argparse.Namespace:
     """What a bench is told."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--check", action="store_true", help="fail where a row misses the bar")
     parser.add_argument("--quick", action="store_true", help="only see that it works")
     given = parser.parse_args()
     if given.quick:
@@ -77,7 +82,7 @@ def contenders(subject: str, *arguments: object) -> Mapping[str, Measure]:
     return present(
         {
             "ramure": script("ramure", OURS),
-            "0.0.3": script("former", FORMER),
+            PEER: script("former", FORMER),
             "bare": script("bare", OURS),
         }
     )
@@ -93,7 +98,7 @@ def present(measures: Mapping[str, Measure]) -> Mapping[str, Measure]:
     if FORMER.exists():
         return measures
     print("ramure 0.0.3 is not installed: run make setup", file=sys.stderr)
-    return {name: measure for name, measure in measures.items() if name != "0.0.3"}
+    return {name: measure for name, measure in measures.items() if name != PEER}
 
 
 def warm_up(measures: Mapping[str, Measure]) -> None:
@@ -102,8 +107,8 @@ def warm_up(measures: Mapping[str, Measure]) -> None:
         measure()
 
 
-def compare(title: str, measures: Mapping[str, Measure], rounds: int) -> None:
-    """Measure in turn and print the table."""
+def compare(title: str, measures: Mapping[str, Measure], rounds: int) -> list[str]:
+    """Measure in turn and print the table; give the rows that miss the bar, marked with a ``!``."""
     taken: dict[str, list[Mapping[str, float]]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -111,19 +116,41 @@ def compare(title: str, measures: Mapping[str, Measure], rounds: int) -> None:
     ours, *others = taken
     header = [title, ours, *(f"beside {name}" for name in others)]
     print(f"{header[0]:<34}{header[1]:>10}  " + "".join(f"{name:<22}" for name in header[2:]))
+    missed = []
     for what in taken[ours][0]:
         times = [measured[what] for measured in taken[ours]]
-        beside = (_ratio(times, [m[what] for m in taken[o] if what in m]) for o in others)
-        print(f"{what:<34}{_time(median(times)):>10}  " + "".join(f"{r:<22}" for r in beside))
+        shown = []
+        for other in others:
+            ratios = _ratios(times, [m[what] for m in taken[other] if what in m])
+            bad = other == PEER and bool(ratios) and median(ratios) > bar(what)
+            missed += [what] if bad else []
+            shown.append(f"{_spread(ratios)}{' !' if bad else ''}")
+        print(f"{what:<34}{_time(median(times)):>10}  " + "".join(f"{r:<22}" for r in shown))
     print(flush=True)
+    return missed
 
 
-def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """How much longer we take, as the median of the rounds, the least and the most."""
-    if not theirs:
-        return "-"
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+def bar(what: str) -> float:
+    """What a row's ratio is to stay below. The peer has no relay: nothing is asked of it here."""
+    if "relay" in what:
+        return math.inf
+    return BAR_OF_CALLS if what.startswith("call") else BAR
+
+
+def verdict(given: argparse.Namespace, missed: Sequence[str]) -> None:
+    """With ``--check``, say which rows miss the bar and fail."""
+    if given.check and missed:
+        sys.exit(f"slower than it is to be beside {PEER}: {'; '.join(missed)}")
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """How much longer we take, round by round."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)] if theirs else []
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    """The median of the rounds, the least and the most."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "-"
 
 
 def _time(seconds: float) -> str:

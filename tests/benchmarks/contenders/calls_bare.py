@@ -3,18 +3,20 @@
 import asyncio
 import json
 import tempfile
+import time
 from pathlib import Path
 
-from calls import measure, report
+from calls import measure, report, sizes
 from crowd import Crowd
 
 
 class Echo(asyncio.Protocol):
-    def __init__(self, news):
-        self.news, self.rest = news, b""
+    def __init__(self, news, there):
+        self.news, self.there, self.rest = news, there, b""
 
     def connection_made(self, transport):
         self.transport = transport
+        self.there.append(transport)
 
     def data_received(self, data):
         *lines, self.rest = (self.rest + data).split(b"\n")
@@ -29,10 +31,11 @@ class Echo(asyncio.Protocol):
 
 async def main():
     news = asyncio.Event()
+    there = []
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "socket")
-        server = await loop.create_unix_server(lambda: Echo(news), path, backlog=4096)
+        server = await loop.create_unix_server(lambda: Echo(news, there), path, backlog=4096)
         async with server, Crowd() as crowd:
 
             async def make(number):
@@ -40,7 +43,14 @@ async def main():
                 crowd.join("lines", path, f"agent{number}")
                 await news.wait()
 
-            report(await measure(crowd, make))
+            measured = await measure(crowd, make)
+            left = time.perf_counter()
+            for transport in there:  # all that the end of an agent is here
+                transport.close()
+            await asyncio.sleep(0)
+            agents, _ = sizes()
+            ended = (time.perf_counter() - left) / agents
+            report({**measured, f"agent ended, {agents}": ended})
 
 
 asyncio.run(main())
