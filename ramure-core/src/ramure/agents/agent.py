@@ -169,8 +169,8 @@ class Agent:
 
     def _announce_tools(self) -> None:
         if self._tools_changed and self._lifecycle.life is not None:
-            self._tools_changed = False
             self._lifecycle.tell(protocol.Tools(tools=self._toolbox.definitions()))
+            self._tools_changed = False
 
     # --- talking to it
 
@@ -183,12 +183,12 @@ class Agent:
         Raises:
             AgentEnded: it has ended already.
             AgentDied: it ended before it had the message.
-            AgentError: too much is waiting for it.
+            AgentError: the message is too large, or too much is waiting for it.
         """
         self._nudged = 0
-        waiting = self.deliver(message).queued
+        delivery = self.deliver(message)
         with anyio.move_on_after(None) as patience:
-            while not waiting.is_set():
+            while not delivery.queued.is_set():
                 self._raise_if_ended()
                 # A connection that is down has its own, longer bound: the lease.
                 if not self._lifecycle.connected:
@@ -196,17 +196,19 @@ class Agent:
                 elif patience.deadline == math.inf:
                     patience.deadline = anyio.current_time() + DELIVERY_TIMEOUT
                 await self._next_change()
-        if not waiting.is_set():
+        if not delivery.queued.is_set():
             raise self._error(
                 AgentDied, f"it did not take a message over within {DELIVERY_TIMEOUT:g} s"
             )
+        if delivery.lost is not None:
+            raise self._error(AgentError, delivery.lost.reason)
 
     def deliver(self, message: str) -> Delivery:
         """Put a message on its way without waiting for anything.
 
         Raises:
             AgentEnded: it has ended already.
-            AgentError: too much is waiting for it.
+            AgentError: the message is too large, or too much is waiting for it.
         """
         self._raise_if_ended()
         if burden := self._outbox.burden(message):
@@ -472,7 +474,9 @@ class Agent:
         resumed = self._resume()
         about = {"agent": self.name, "reason": reason, "resumed": resumed}
         self._scope.emit("agent_restarted", about)
-        self._outbox.post_again()
+        if lost := self._outbox.post_again():
+            self._fail(self._error(AgentError, f"it lost a message: {lost.reason}"))
+        self._change()
 
     def _resume(self) -> bool:
         """Where its last program ended in the middle of a turn, let it go on with that."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from ramure.errors import AgentError
 from ramure.events import EventStream
 from ramure.run.protocol import Deliver
 
@@ -23,10 +24,17 @@ MAX_MESSAGES, MAX_CHARACTERS = 10_000, 64_000_000
 
 @dataclass(slots=True)
 class Delivery:
-    """One message: with the agent's program once ``queued``, with its model once taken."""
+    """One message: with the agent's program once ``queued``, with its model once taken.
+
+    Attributes:
+        message: as the agent's program gets it.
+        queued: set once that holds it, or it is ``lost``.
+        lost: why the program cannot be given it.
+    """
 
     message: Deliver
     queued: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: AgentError | None = None
 
 
 class Outbox:
@@ -61,17 +69,24 @@ class Outbox:
         return bool(self._taken)
 
     def post(self, text: str) -> Delivery:
-        """Send a message."""
+        """Send a message.
+
+        Raises:
+            AgentError: it cannot be sent, and then it does not wait for the agent either.
+        """
         delivery = self._write(text)
+        self._tell(delivery.message)
         self._waiting[delivery.message.id] = delivery
         self._size += len(text)
-        self._tell(delivery.message)
+        self._note(delivery)
         return delivery
 
     def _write(self, text: str) -> Delivery:
-        delivery = Delivery(Deliver(id=f"m{next(self._numbers)}", text=text))
-        self._events.emit("message_sent", {"id": delivery.message.id, "text": text})
-        return delivery
+        return Delivery(Deliver(id=f"m{next(self._numbers)}", text=text))
+
+    def _note(self, delivery: Delivery) -> None:
+        message = delivery.message
+        self._events.emit("message_sent", {"id": message.id, "text": message.text})
 
     def queued(self, number: str) -> None:
         """The program holds it."""
@@ -90,10 +105,27 @@ class Outbox:
         """The agent has done with all that it had taken up."""
         self._taken.clear()
 
-    def post_again(self) -> None:
-        """Another program has taken the agent's place: it gets what the last did not take up."""
-        for delivery in self._waiting.values():
-            self._tell(delivery.message)
+    def post_again(self) -> AgentError | None:
+        """Another program has taken the agent's place: it gets what the last did not take up.
+
+        Returns:
+            Why it cannot be given a message that the last one held; None where all is well.
+        """
+        broken = None
+        for number, delivery in list(self._waiting.items()):
+            try:
+                self._tell(delivery.message)
+            except AgentError as error:
+                broken = error if delivery.queued.is_set() else broken
+                self._lose(number, error)
+        return broken
+
+    def _lose(self, number: str, error: AgentError) -> None:
+        delivery = self._waiting.pop(number)
+        self._size -= len(delivery.message.text)
+        delivery.lost = error
+        delivery.queued.set()
+        self._events.emit("message_lost", {"id": number, "error": error.reason})
 
     def resume(self, *, remembers: bool) -> list[str]:
         """Before that: let the other program go on with a turn that the last did not end.
@@ -107,6 +139,7 @@ class Outbox:
         """
         if remembers and self._notice not in self._waiting:
             notice = self._write(RESTARTED)
+            self._note(notice)
             self._notice = notice.message.id
             again = {self._notice: notice}
         else:
