@@ -155,6 +155,31 @@ async def test_endpoints():
     assert await main() == ["started", "ready", "task_added", "done"]
 
 
+async def test_an_endpoint_that_is_cancelled_from_within_harms_nobody_else():
+    @agent_process
+    async def pool():
+        @expose
+        async def broken():
+            raise asyncio.CancelledError
+
+        @expose
+        async def close():
+            done("closed")
+
+        return await wait()
+
+    @agent_process
+    async def main():
+        handle = spawn(pool)
+        with pytest.raises(ramure.EndpointError, match="broken: it was cancelled from within"):
+            await handle.call("broken")
+        await handle.call("close")
+        return await handle
+
+    with anyio.fail_after(20):
+        assert await main() == "closed"
+
+
 async def test_an_endpoint_acts_on_its_own_process():
     @agent_process
     async def main():

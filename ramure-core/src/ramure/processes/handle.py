@@ -158,8 +158,9 @@ class ProcessHandle(Generic[R]):
         try:
             return work.outcome()
         except CancelledError:
-            text = f"{self.name}.{name}: the process ended before the call did"
-            raise EndpointError(text) from None
+            ended = "the process ended before the call did"
+            why = ended if running.requested else "it was cancelled from within"
+            raise EndpointError(f"{self.name}.{name}: {why}") from None
 
     async def attach(
         self, agent: Agent, *, only: Collection[str] | None = None, prefix: str = ""

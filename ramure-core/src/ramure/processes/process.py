@@ -173,8 +173,8 @@ class Process:
             await handling.run(work)
         except Interrupted:
             pass
-        except GeneratorExit:
-            raise
+        except (CancelledError, GeneratorExit):
+            raise  # the handler's own or the closing event loop's: a failure of nobody's
         except BaseException as error:  # noqa: BLE001 sys.exit(), too, ends the process and no more
             self.crash(error)
         finally:
