@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -9,12 +10,14 @@ import pytest
 
 import ramure
 from ramure import (
+    Child,
     agent_process,
     bubble,
     current_process,
     current_runtime,
     fail,
     spawn,
+    supervise,
     wait,
 )
 
@@ -121,6 +124,61 @@ async def test_spawn_takes_plain_async_functions():
         return await spawn(plain, "x")
 
     assert await main() == "x"
+
+
+class Pool:
+    def __init__(self, size):
+        self.size = size
+
+    @agent_process
+    async def work(self, n):
+        return self.size * n, current_process().name, len(current_process().parent.children)
+
+    async def plain(self, n):
+        return self.size * n
+
+
+async def add_plainly(a, b):
+    return a + b
+
+
+async def test_methods_and_partials_are_functions_like_others():
+    @agent_process
+    async def main():
+        pool = Pool(2)
+        assert await pool.work(3) == (6, "work", 1)
+        assert await spawn(pool.work, 3) == (6, "work", 1)
+        assert await spawn(pool.plain, 3) == 6
+        assert await spawn(partial(pool.work, 3)) == (6, "work", 1)
+        assert await spawn(partial(add, 1), 2) == 3
+        assert await spawn(partial(add_plainly, 1), b=2) == 3
+        assert await agent_process(partial(add_plainly, 1))(2) == 3
+        with pytest.raises(TypeError, match="n"):
+            spawn(pool.work)
+        handle = spawn(partial(add, 1), 2)
+        return handle.name, await handle
+
+    assert await main() == ("add", 3)
+
+
+async def test_methods_and_partials_are_supervised():
+    @agent_process
+    async def main():
+        children = (
+            Child(partial(add, 1), (2,)),
+            Child(Pool(2).plain, kwargs={"n": 3}),
+            Child(Pool(2).work, (3,)),
+        )
+        return await supervise(*children)
+
+    results = await main()
+    assert (results["add"], results["plain"], results["work"][0]) == (3, 6, 6)
+
+
+@pytest.mark.parametrize("function", [partial(add, 1), partial(add_plainly, 1)])
+async def test_a_partial_may_be_the_root(function):
+    async with ramure.running(function, 2) as handle:
+        assert await handle == 3
 
 
 async def test_cancel_of_a_handle():

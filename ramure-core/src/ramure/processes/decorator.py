@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ramure.errors import UsageError
+from ramure.processes.functions import define
 from ramure.processes.requests import IDLE_TIMEOUT, Options
 
 if TYPE_CHECKING:
@@ -58,16 +58,15 @@ def agent_process(function: Callable[..., Awaitable[Any]] | None = None, /, **gi
     options = _options(**given)
 
     def decorate(function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        if not inspect.iscoroutinefunction(function):
-            raise UsageError(f"@agent_process: {function!r} is not an async function")
+        definition = define(function, "@agent_process", options)
 
         @functools.wraps(function)
         async def process(*args: Any, **kwargs: Any) -> Any:
             from ramure.processes.handle import call
 
-            return await call(function.__name__, options, bind(function, args, kwargs))
+            return await call(definition.name, definition.options, definition.bind(args, kwargs))
 
-        cast("Any", process).ramure_process = (function, options)
+        cast("Any", process).ramure_process = definition
         return process
 
     return decorate if function is None else decorate(function)
@@ -92,11 +91,3 @@ def _options(
 
     machines, listener = split_listener(host, port, base_url)
     return Options(image, timeout, log_dir, machines, listener, idle_timeout)
-
-
-def bind(
-    function: Callable[..., Awaitable[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[], Awaitable[Any]]:
-    """The body of a process. Wrong arguments are a TypeError here, before anything is started."""
-    inspect.signature(function).bind(*args, **kwargs)
-    return functools.partial(function, *args, **kwargs)

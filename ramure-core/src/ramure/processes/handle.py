@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Collection, Generator
 from contextvars import copy_context
@@ -17,7 +16,7 @@ from ramure.cancellation import Job, outlast
 from ramure.errors import EndpointError, UsageError
 from ramure.events import EventStream
 from ramure.processes.ambient import require_process
-from ramure.processes.decorator import bind
+from ramure.processes.functions import define
 from ramure.processes.process import Process, Status, run_child
 from ramure.processes.requests import Endpoint, Options
 from ramure.processes.root import Root
@@ -53,19 +52,18 @@ def spawn(
     """Run a process in the background, as a child of the current one.
 
     Args:
-        function: an ``@agent_process``, or any async function (run with default options).
+        function: an ``@agent_process``, or any async function (run with default options), bound
+            method or ``partial`` of one.
         *args: its arguments.
         **kwargs: its arguments.
 
     Raises:
         NotInProcess: there is no live process to own it.
     """
-    inner, options = getattr(function, "ramure_process", (function, Options()))
-    if not inspect.iscoroutinefunction(inner):
-        raise UsageError(f"spawn(): {function!r} is not an async function")
-    body = bind(inner, args, kwargs)
-    child = _live_parent(f"spawn({inner.__name__})").begin_child(inner.__name__, options, body)
-    return ProcessHandle(child)
+    child = define(function, "spawn()")
+    body = child.bind(args, kwargs)
+    parent = _live_parent(f"spawn({child.name})")
+    return ProcessHandle(parent.begin_child(child.name, child.options, body))
 
 
 @on_the_loop
@@ -223,8 +221,8 @@ class running(Generic[R]):  # noqa: N801 used like a function
     def __init__(
         self, function: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        inner, options = getattr(function, "ramure_process", (function, Options()))
-        self._root = Root(inner.__name__, options, bind(inner, args, kwargs))
+        main = define(function, "running()")
+        self._root = Root(main.name, main.options, main.bind(args, kwargs))
         self._task: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> ProcessHandle[R]:

@@ -8,7 +8,6 @@ each time.
 
 from __future__ import annotations
 
-import inspect
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 import anyio
 
 from ramure.errors import InvalidName, TooManyRestarts, UsageError
-from ramure.processes.decorator import bind
+from ramure.processes.functions import define
 from ramure.processes.handle import ProcessHandle, bubble, spawn
 from ramure.processes.process import Outcome, Process
 from ramure.scope import current, on_the_loop
@@ -109,13 +108,7 @@ def _check(children: Sequence[Child], strategy: str, max_restarts: int, within: 
     if twice := {name for name in names if names.count(name) > 1}:
         raise InvalidName(f"supervise(): children need names of their own: {sorted(twice)}")
     for child in children:
-        if not inspect.iscoroutinefunction(child.function):
-            raise UsageError(f"supervise(): {child.function!r} is not an async function")
-        bind(
-            getattr(child.function, "ramure_process", (child.function,))[0],
-            tuple(child.args),
-            dict(child.kwargs),
-        )
+        define(child.function, "supervise()").bind(child.args, child.kwargs)
         if child.restart not in get_args(Restart):
             raise UsageError(
                 f"supervise(): restart={child.restart!r} of {_name(child)!r} is none of "
@@ -129,7 +122,7 @@ def _check(children: Sequence[Child], strategy: str, max_restarts: int, within: 
 
 
 def _name(child: Child) -> str:
-    return child.name or getattr(child.function, "__name__", repr(child.function))
+    return child.name or define(child.function, "supervise()").name
 
 
 @dataclass(slots=True)
