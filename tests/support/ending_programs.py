@@ -9,6 +9,7 @@ import tempfile
 import textwrap
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -55,7 +56,16 @@ except Exception as error:
 class Program:
     """A program in an empty home, whose processes carry a mark."""
 
-    def __init__(self, folder: Path, source: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: str,
+        *,
+        before: str = "",
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it; ``before`` are lines that come before it has imported ramure."""
         self.mark = uuid.uuid4().hex
         self.home = folder / "h"
         self.temporary = folder / "t"
@@ -63,16 +73,17 @@ class Program:
         # Where sockets are whose own place has too long a path.
         self.short = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))
         path = folder / "program.py"
-        path.write_text(PROLOGUE + textwrap.dedent(source))
+        path.write_text(before + PROLOGUE + textwrap.dedent(source))
         self.environment = {
             **os.environ,
+            **(environment or {}),
             "RAMURE_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "XDG_RUNTIME_DIR": str(self.short),
             MARK: self.mark,
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(path)],
+            [python, str(path)],
             env=self.environment,
             cwd=folder,
             stdout=subprocess.PIPE,
@@ -131,11 +142,14 @@ class Program:
                 raise AssertionError(f"left: {self.processes()} {self.files()}")
             time.sleep(0.05)
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``ramure`` in its home."""
+        kept = {k: v for k, v in self.environment.items() if k != MARK}
         return subprocess.run(
             [sys.executable, "-m", "ramure", *arguments],
-            env={k: v for k, v in self.environment.items() if k != MARK},
+            env={**kept, **(environment or {})},
             capture_output=True,
             text=True,
             timeout=HANGS,

@@ -27,8 +27,8 @@ def start(tmp_path):
     """Start a program from its source; whatever is left of it at the end is ended."""
     started = []
 
-    def start(source: str) -> Program:
-        started.append(Program(tmp_path, source))
+    def start(source: str, **how) -> Program:
+        started.append(Program(tmp_path, source, **how))
         return started[-1]
 
     yield start

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import textwrap
 import time
 from contextlib import suppress
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ending_programs import AT_WORK, BOUND, KILLED
+import ramure
+from ending_programs import AT_WORK, BOUND, HANGS, KILLED
 from ramure.run import sweep
 from ramure.run.runtime import LEASE_HERE as LEASE
 
@@ -23,6 +25,96 @@ def test_kill_9(start):
         time.sleep(0.05)
     program.signal(signal.SIGKILL)
     program.end()
+    program.wait_clean(KILLED)
+
+
+PLUGIN = """
+from pathlib import Path
+from ramure.backends.local import LocalBackend, LocalImage
+from ramure.hookspecs import BackendInfo, hookimpl
+
+class OddImage(LocalImage):
+    backend = "odd"
+
+class Odd(LocalBackend):
+    name = "odd"
+    image_type = OddImage
+    async def destroy(self, ref):
+        await super().destroy(ref)
+        Path(__file__).with_name("removed").touch()
+
+@hookimpl
+def ramure_register_backends():
+    return [BackendInfo("odd", "a test's", "plugin:Odd", "plugin:OddImage")]
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    """The folder of a plugin that is not installed, and found by where Python looks."""
+    folder = tmp_path / "plugin"
+    about = folder / "odd-1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[ramure]\nodd = plugin\n")
+    (folder / "plugin.py").write_text(PLUGIN)
+    return folder
+
+
+@pytest.mark.parametrize("found", ["PYTHONPATH", "sys.path"])
+def test_kill_9_of_a_program_whose_ramure_is_not_installed(start, tmp_path, plugin, found):
+    """Its keeper works in another folder, and needs what the program imports, by whatever path."""
+    places = [Path(ramure.__file__).parents[1], *filter(lambda e: "site-packages" in e, sys.path)]
+    relative = [os.path.relpath(place, tmp_path) for place in places]
+    given = f"import sys; sys.path[:0] = {[*relative, str(plugin)]}\n"
+    program = start(
+        """
+        @agent_process(host="odd")
+        async def main():
+            await machine()
+            say("up")
+            await wait()
+
+        os.chdir("/")
+        asyncio.run(main())
+        """,
+        before=given if found == "sys.path" else f"import sys; sys.path.append({str(plugin)!r})\n",
+        python=sys._base_executable,  # nothing is installed there
+        environment={"PYTHONPATH": os.pathsep.join(relative)} if found == "PYTHONPATH" else {},
+    )
+    program.hear("up")
+    program.signal(signal.SIGKILL)
+    program.end()
+    program.wait_clean(KILLED)
+    assert (plugin / "removed").exists()
+
+
+def test_what_a_keeper_cannot_remove_it_says(start, plugin):
+    """In the run's folder, for as long as that is there."""
+    source = PLUGIN.replace("await super().destroy(ref)", 'raise OSError("it is in use")')
+    (plugin / "plugin.py").write_text(source)
+    program = start(
+        """
+        @agent_process(host="odd")
+        async def main():
+            await machine()
+            say("up")
+            await wait()
+
+        asyncio.run(main())
+        """,
+        before=f"import sys; sys.path.append({str(plugin)!r})\n",
+    )
+    program.hear("up")
+    program.signal(signal.SIGKILL)
+    program.end()
+    deadline = time.monotonic() + HANGS
+    while not (said := list(program.home.glob("runtimes/*/keeper.txt"))) or program.processes():
+        assert time.monotonic() < deadline, program.files()
+        time.sleep(0.05)
+    assert "it is in use" in said[0].read_text()
+    (plugin / "plugin.py").write_text(PLUGIN)
+    assert program.command("gc", environment={"PYTHONPATH": str(plugin)}).returncode == 0
     program.wait_clean(KILLED)
 
 

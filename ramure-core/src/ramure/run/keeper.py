@@ -15,6 +15,16 @@ import sys
 
 BYE = b"bye\n"
 
+COMPLAINTS = "keeper.txt"
+"""What went wrong in cleaning up: a file in the run's folder, gone with it where nothing did."""
+
+SWEEP = """
+import sys
+sys.path[:] = sys.argv[2:]
+from ramure.run.sweep import main
+main()
+"""
+
 
 class Keeper:
     """The run's hold on its keeper."""
@@ -35,7 +45,7 @@ class Keeper:
         forks.withhold(self._pipe)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, run],
+                [sys.executable, "-I", "-S", __file__, run, *_import_path()],
                 stdin=reader,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -65,6 +75,17 @@ class Keeper:
             self._process.wait()
 
 
+def _import_path() -> list[str]:
+    """Where this program imports from: ramure and plugins need be nowhere else.
+
+    Absolute, for the keeper works in another folder. What is relative was looked for in the
+    working folder of the moment when something was first imported from there.
+    """
+    finders = (sys.path_importer_cache.get(entry) for entry in sys.path)
+    places = (getattr(f, "path", entry) for f, entry in zip(finders, sys.path, strict=True))
+    return [os.path.abspath(place) for place in places]  # noqa: PTH100 "" is a place, too
+
+
 def main() -> None:
     """Wait for the run's last word or its death; after the latter, clean up."""
     import signal
@@ -76,8 +97,18 @@ def main() -> None:
     while data := os.read(0, 64):
         heard += data
     if not heard.endswith(BYE):
-        arguments = [sys.executable, "-m", "ramure.run.sweep", sys.argv[1]]
+        _complain(os.path.join(os.environ["RAMURE_HOME"], "runtimes", sys.argv[1], COMPLAINTS))  # noqa: PTH118
+        arguments = [sys.executable, "-c", SWEEP, *sys.argv[1:]]
         os.execv(sys.executable, arguments)  # noqa: S606 the same program, now with ramure
+
+
+def _complain(place: str) -> None:
+    """Have what is written to stderr from now on written there."""
+    try:
+        file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        return  # the run has left no folder, or the disk is full
+    os.dup2(file, 2)
 
 
 if __name__ == "__main__":
