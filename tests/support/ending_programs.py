@@ -18,10 +18,10 @@ HANGS = 60.0
 """Seconds after which something hangs."""
 
 BOUND = 5.0
-"""Seconds in which a program that is told to end has left nothing."""
+"""Seconds after which a program that was told to end is gone, and has left nothing."""
 
 KILLED = 10.0
-"""Seconds in which nothing is left of a program that was killed."""
+"""Seconds after which nothing is left of a program that was killed."""
 
 PROLOGUE = """
 import asyncio, os, sys
@@ -54,7 +54,11 @@ except Exception as error:
 
 
 class Program:
-    """A program in an empty home, whose processes carry a mark."""
+    """A program in an empty home, whose processes carry a mark.
+
+    Its time to end counts from the last signal; without any, from the last word that it was heard
+    to say; and where somebody else is to clean up, from then.
+    """
 
     def __init__(
         self,
@@ -91,22 +95,28 @@ class Program:
             text=True,
             start_new_session=True,
         )
+        self._told, self._signalled = time.monotonic(), False
+        self._ended = 0.0
 
     def hear(self, *words: str) -> list[str]:
         """Read what the program prints until one of the words; give what it said before."""
         said: list[str] = []
         while line := self.process.stdout.readline():
             if line.strip() in words:
+                if not self._signalled:
+                    self._told = time.monotonic()
                 return said
             said.append(line.strip())
         raise AssertionError(f"it ended before it said {words}: {self.process.stderr.read()}")
 
     def signal(self, number: int) -> None:
+        self._told, self._signalled = time.monotonic(), True
         os.kill(self.process.pid, number)
 
     def end(self) -> tuple[int, str]:
         """Wait for its end: its exit code and what it wrote to stderr."""
         _, errors = self.process.communicate(timeout=HANGS)
+        self._ended = time.monotonic()
         return self.process.returncode, errors
 
     def processes(self) -> dict[int, str]:
@@ -134,20 +144,25 @@ class Program:
         folders = (str(self.home), str(self.temporary), str(self.short))
         return [path for path in paths if path.startswith(folders)]
 
-    def wait_clean(self, patience: float) -> None:
-        """Fail unless nothing of it is left within so many seconds."""
-        deadline = time.monotonic() + patience
-        while self.processes() or self.files():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"left: {self.processes()} {self.files()}")
+    def _left(self, *, itself: bool) -> list[object]:
+        there = ["the program"] if itself and self.process.poll() is None else []
+        return [*there, *self.processes().items(), *self.files()]
+
+    def wait_clean(self, patience: float, *, but_itself: bool = False) -> None:
+        """Fail unless it was gone, and left nothing, so many seconds after it was told to end."""
+        deadline = self._told + patience
+        while left := self._left(itself=not but_itself):
+            assert time.monotonic() <= deadline, f"left: {left}"
             time.sleep(0.05)
+        took = self._ended - self._told
+        assert took <= patience, f"it took {took:.2f} s to end"
 
     def command(
         self, *arguments: str, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run ``ramure`` in its home."""
         kept = {k: v for k, v in self.environment.items() if k != MARK}
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "ramure", *arguments],
             env={**kept, **(environment or {})},
             capture_output=True,
@@ -155,6 +170,8 @@ class Program:
             timeout=HANGS,
             check=False,
         )
+        self._told = time.monotonic()
+        return done
 
     def keeper(self) -> int:
         """Its keeper's pid."""
@@ -167,3 +184,4 @@ class Program:
         source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
         environment = {k: v for k, v in self.environment.items() if k != MARK}
         subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=HANGS)
+        self._told = time.monotonic()

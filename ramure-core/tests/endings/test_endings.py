@@ -54,10 +54,68 @@ def test_a_program_that_is_told_to_end(start, signals, code):
         program.signal(number)
         time.sleep(0.02)
     got, errors = program.end()
-    program.wait_clean(BOUND)
+    program.wait_clean(KILLED if code is None else BOUND)  # the last one may have killed it
     if code is not None:
         assert got == code, errors
     assert "ExceptionGroup" not in errors
+
+
+BUSY = """
+from contextlib import suppress
+from ramure import ProcessHandle, current_process, expose
+
+async def busy(name):
+    async def slow():
+        say(name)
+        await asyncio.sleep(3600)
+
+    expose(slow)
+    with suppress(ramure.EndpointError, asyncio.CancelledError):
+        await ProcessHandle(current_process()).call("slow")
+
+@agent_process
+async def level(number, how):
+    working = asyncio.create_task(busy(f"level {number}"))
+    if not number:
+        await wait()
+    elif how == "awaited":
+        await level(number - 1, how)
+    else:
+        spawn(level, number - 1, how)
+        await wait()
+"""
+
+
+@pytest.mark.parametrize("how", ["awaited", "spawned"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_endpoints_at_work_in_a_tree_share_the_time_to_finish(start, number, how):
+    program = start(f"{BUSY}\nasyncio.run(level(2, {how!r}))")
+    heard = 0
+    while heard < 3:
+        program.hear("level 0", "level 1", "level 2")
+        heard += 1
+    program.signal(number)
+    program.end()
+    program.wait_clean(BOUND)
+
+
+def test_a_signal_shortens_the_time_to_finish_of_a_process_that_ends_already(start):
+    program = start(
+        BUSY
+        + """
+        @agent_process
+        async def main():
+            working = asyncio.create_task(busy("at work"))
+            await asyncio.sleep(1)
+            say("ending")
+
+        asyncio.run(main())
+        """.replace("\n        ", "\n")
+    )
+    program.hear("ending")
+    program.signal(signal.SIGTERM)
+    program.end()
+    program.wait_clean(BOUND)
 
 
 def test_a_second_ctrl_c_leaves_no_time_to_finish(start):
@@ -97,7 +155,7 @@ def test_ctrl_c_where_the_program_runs_the_loop_by_itself(start):
     program = start(source.format(then="await wait()"))
     program.hear("up")
     program.signal(signal.SIGINT)
-    program.wait_clean(BOUND)
+    program.wait_clean(BOUND, but_itself=True)
     # What the interrupted loop has not told of its end, Python waits for: until the next one.
     deadline = time.monotonic() + HANGS
     while program.process.poll() is None and time.monotonic() < deadline:

@@ -37,6 +37,7 @@ from ramure.events import EventStream
 from ramure.machine import Machine
 from ramure.placement import Placement, resolve_placement
 from ramure.processes.belongings import Belongings
+from ramure.processes.grace import AFTER_CANCEL, AFTER_END, Grace
 from ramure.processes.requests import AgentOrder, Endpoint, Options, Verdict
 from ramure.run.runtime import Runtime
 from ramure.scope import current
@@ -44,9 +45,6 @@ from ramure.values import Json
 
 Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
 T = TypeVar("T")
-
-HANDLER_GRACE = 5.0
-"""Seconds that handlers and endpoints still running at the end of their process have to finish."""
 
 HANDLER_CLEANUP = 15.0
 """Seconds that cancelled ones have for their own cleanup; after 10 every ``await`` is cancelled."""
@@ -126,6 +124,7 @@ class Process:
         self._body = Interruption()
         self._handlers: set[Interruption] = set()
         self._handlers_done = asyncio.Event()
+        self._grace = Grace()
         self._abandoned: list[Process] = []
         self._start: Callable[[], object] = lambda: None
         self._tasks: TaskGroup | None = None
@@ -235,6 +234,17 @@ class Process:
 
     def cancel(self) -> None:
         """Ask the process to end; returns at once, ``ended`` tells when it has."""
+        self.limit_grace(self.loop.time() + AFTER_CANCEL)
+        self.interrupt()
+
+    def limit_grace(self, deadline: float) -> None:
+        """The handlers of it and of all beneath it may go on until then, at the most."""
+        self._grace.end_by(deadline)
+        for child in self.children:
+            child.limit_grace(deadline)
+
+    def interrupt(self) -> None:
+        """As ``cancel``, where handlers have their time already."""
         if self.alive:
             self._cancelled = True
             self._body.cancel()
@@ -360,8 +370,9 @@ class Process:
 
     async def _clean_up(self) -> None:
         """End what the process owns: children, handlers, agents, machines, in this order."""
+        self.limit_grace(self.loop.time() + AFTER_END)
         for child in self.children:
-            child.cancel()
+            child.interrupt()
         await self.belongings.abandon()
         for child in list(self.children):
             await child.ended.wait()
@@ -371,16 +382,17 @@ class Process:
 
     async def _end_handlers(self) -> None:
         if not self._hurried:
-            await self._handlers_ended(HANDLER_GRACE)
+            with self._grace.limit():
+                await self._handlers_ended()
         for handling in list(self._handlers):
             handling.cancel()
-        await self._handlers_ended(HANDLER_CLEANUP)
+        with anyio.move_on_after(HANDLER_CLEANUP):
+            await self._handlers_ended()
 
-    async def _handlers_ended(self, patience: float) -> None:
-        with anyio.move_on_after(patience):
-            while self._handlers:
-                self._handlers_done = asyncio.Event()
-                await self._handlers_done.wait()
+    async def _handlers_ended(self) -> None:
+        while self._handlers:
+            self._handlers_done = asyncio.Event()
+            await self._handlers_done.wait()
 
     def _tell(self, outcome: Outcome) -> None:
         """Tell the end, after everything is gone: a retry may use the same names at once."""
@@ -445,6 +457,7 @@ class Process:
             options.image, options.host, inherited=self.placement, plugins=self.runtime.plugins
         )
         child = Process(name, self.runtime, parent=self, placement=placement, options=options)
+        child.limit_grace(self._grace.deadline)
         self.children.append(child)
         self._stir()
         child.start_in(self._group, body)

@@ -18,12 +18,7 @@ BYE = b"bye\n"
 COMPLAINTS = "keeper.txt"
 """What went wrong in cleaning up: a file in the run's folder, gone with it where nothing did."""
 
-SWEEP = """
-import sys
-sys.path[:] = sys.argv[2:]
-from ramure.run.sweep import main
-main()
-"""
+SWEEP = "import sys; sys.path[:] = sys.argv[2:]; from ramure.run import sweep; sweep.main()"
 
 
 class Keeper:
