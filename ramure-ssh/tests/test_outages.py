@@ -151,6 +151,17 @@ async def test_out_of_reach_for_good(new_server, provision, there):
     await again.destroy()
 
 
+async def test_a_host_that_lets_us_in_again_but_opens_no_session(new_server, provision):
+    server = new_server()
+    machine = await provision(host="own", lease=3, keepalive=1)
+    server.stop(rudely=True)
+    server.configure("MaxSessions 0")
+    server.start()
+    with anyio.fail_after(HANGS), pytest.raises(LinkBroken, match="out of reach for 3 s"):
+        await machine.exec("true")
+    assert not machine.connection.usable
+
+
 async def test_a_machine_that_was_removed_behind_our_back(new_server, provision, there):
     new_server()
     machine = await provision(host="own")

@@ -66,6 +66,7 @@ class Connection:
         self._failure: Callable[[], MachineError] | None = None
         self._changed = anyio.Event()
         self._listeners: list[Callable[[], None]] = []
+        self._served = False
         self.warden = Warden()
 
     @property
@@ -111,29 +112,35 @@ class Connection:
         try:
             await self._use(await self.login.connect())
             while True:
-                ssh = await self._return()
-                with suppress(HostUnreachable):
-                    await self._use(ssh)
+                await self._return()
         except (SSHError, LinkBroken) as error:
             self._fail(partial(_again, error))
             self._tasks.cancel_scope.cancel()
 
-    async def _return(self) -> asyncssh.SSHClientConnection:
-        """Connect again, after a growing while, until patience ends."""
+    async def _return(self) -> None:
+        """Come back after a growing while, and stay; until patience ends.
+
+        A host that lets us in has not answered before its warden has: patience goes on until then.
+        """
         delay, deadline = FIRST_DELAY, anyio.current_time() + self._patience
         while True:
             await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
             delay = min(2 * delay, LONGEST_DELAY)
-            with suppress(HostUnreachable), anyio.move_on_after(ATTEMPT):
-                return await self.login.connect()
+            with suppress(HostUnreachable):
+                ssh = None
+                with anyio.move_on_after(ATTEMPT):
+                    ssh = await self.login.connect()
+                if ssh is not None and await self._use(ssh):
+                    return
             if anyio.current_time() >= deadline:
                 raise LinkBroken(
                     f"{self.where} has been out of reach for {self._patience:g} s: what ran there "
                     "has been ended, or soon will be"
                 )
 
-    async def _use(self, ssh: asyncssh.SSHClientConnection) -> None:
-        """Use a connection until it breaks."""
+    async def _use(self, ssh: asyncssh.SSHClientConnection) -> bool:
+        """Use a connection until it breaks; True where its warden has been heard."""
+        self.warden.heard = False
         try:
             session = await self._open_warden(ssh)
             async with anyio.create_task_group() as tasks:
@@ -142,7 +149,8 @@ class Connection:
                 self._notify()
                 tasks.start_soon(self._until_closed, ssh)
                 await session.closed.wait()
-                if not self.warden.heard:
+                self._served = self._served or self.warden.heard
+                if not self._served:
                     # An account that runs no commands: whoever asks for one is told.
                     await ssh.wait_closed()
                 tasks.cancel_scope.cancel()
@@ -151,6 +159,7 @@ class Connection:
         finally:
             self._ssh = None
             ssh.abort()
+        return self.warden.heard
 
     async def _open_warden(self, ssh: asyncssh.SSHClientConnection) -> ChannelSession:
         borrower = object()

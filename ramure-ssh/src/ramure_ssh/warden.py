@@ -31,7 +31,7 @@ class Warden:
 
     Attributes:
         gone: names of machines that the host has removed by itself.
-        heard: the host has said something, once.
+        heard: the host has said something since it was last set to False.
     """
 
     COMMAND = BOOT
