@@ -72,6 +72,17 @@ async def test_no_route_where_sockets_are_not_forwarded(new_server, provision, t
             await SSHTransport().open(machine, Target(str(tmp_path / "socket")))
 
 
+async def test_a_short_lease_beside_a_long_one(new_server, provision):
+    new_server()
+    async with destroyed(await provision(host="own", lease=120)) as first:
+        await anyio.sleep(2)  # by now its first signs of life are said, the next is far
+        assert (await first.exec("echo here")).stdout == "here\n"
+        async with destroyed(await provision("short", host="own", lease=3)) as short:
+            assert short.connection is first.connection
+            await anyio.sleep(6)  # twice its lease
+            assert (await short.exec("echo here")).stdout == "here\n"
+
+
 # --- several hosts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -41,12 +42,14 @@ class Warden:
         self._machines: dict[str, float] = {}
         self._killings: dict[int, _Killing] = {}
         self._numbers = count(1)
+        self._owned = anyio.Event()
         self.gone: set[str] = set()
         self.heard = False
 
     def own(self, machine: str, every: float) -> None:
         """Keep a machine alive, by a sign every so many seconds."""
         self._machines[machine] = every
+        self._owned.set()
 
     def disown(self, machine: str) -> None:
         """Keep it no more."""
@@ -105,7 +108,9 @@ class Warden:
         while True:
             for machine in self._machines:
                 self._say(f"alive {machine}")
-            await anyio.sleep(min(self._machines.values(), default=1.0))
+            self._owned = anyio.Event()
+            with anyio.move_on_after(min(self._machines.values(), default=math.inf)):
+                await self._owned.wait()
 
     async def _listen(self, stdout: BufferedByteReceiveStream) -> None:
         with suppress(*BROKEN, anyio.IncompleteRead, anyio.DelimiterNotFound):
