@@ -151,6 +151,21 @@ async def test_out_of_reach_for_good(new_server, provision, there):
     await again.destroy()
 
 
+async def test_each_machine_waits_for_its_own_lease(new_server, provision):
+    server = new_server()
+    short = await provision("short", host="own", lease=3, keepalive=1)
+    long = await provision("long", host="own", lease=100, keepalive=1)
+    assert short.connection is long.connection
+    server.stop(rudely=True)
+    with anyio.fail_after(HANGS), pytest.raises(LinkBroken, match="out of reach for 3 s"):
+        await short.exec("true")
+    await anyio.sleep(2)  # the next attempts would have been too late for the short one
+    server.start()
+    with anyio.fail_after(HANGS):
+        assert (await long.exec("echo here")).stdout == "here\n"
+    await long.destroy()
+
+
 async def test_a_host_that_lets_us_in_again_but_opens_no_session(new_server, provision):
     server = new_server()
     machine = await provision(host="own", lease=3, keepalive=1)
@@ -159,7 +174,7 @@ async def test_a_host_that_lets_us_in_again_but_opens_no_session(new_server, pro
     server.start()
     with anyio.fail_after(HANGS), pytest.raises(LinkBroken, match="out of reach for 3 s"):
         await machine.exec("true")
-    assert not machine.connection.usable
+    await until(lambda: not machine.connection.usable)
 
 
 async def test_a_machine_that_was_removed_behind_our_back(new_server, provision, there):

@@ -111,9 +111,9 @@ class SSHBackend(Backend):
             raise MachineStartFailed(
                 f"{connection.where}: {made.stderr.strip()[-500:]}", machine=name
             )
-        connection.warden.own(name, every)
+        connection.own(name, lease, every)
         folder, home, workdir, shell, become = made.stdout.split("\n")[:5]
-        record = Record(name, folder, mark, home, workdir, shell, become, every, image.env)
+        record = Record(name, folder, mark, home, workdir, shell, become, every, lease, image.env)
         return SSHMachine(connection, record, _ref(connection, record))
 
     async def _unmake(self, connection: Connection, name: str, mark: str) -> None:
@@ -145,7 +145,7 @@ class SSHBackend(Backend):
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``."""
         connection = await self._reach(ref)
-        connection.warden.disown(ref.name)
+        connection.disown(ref.name)
         remove = partial(
             hosts.remove, connection, str(ref.data["folder"]), str(ref.data["mark"]), ref.name
         )
@@ -208,12 +208,13 @@ def _ref(connection: Connection, record: Record) -> MachineRef:
             "shell": record.shell,
             "become": record.become,
             "every": record.every,
+            "lease": record.lease,
         },
     )
 
 
 def _record(ref: MachineRef) -> Record:
-    fields = ("folder", "mark", "home", "workdir", "shell", "become", "every")
+    fields = ("folder", "mark", "home", "workdir", "shell", "become", "every", "lease")
     return Record(ref.name, *(cast("Any", ref.data[name]) for name in fields))
 
 

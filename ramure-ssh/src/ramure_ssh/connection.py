@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -53,12 +54,14 @@ class Connection:
 
         Args:
             login: to which account, and how.
-            patience: seconds out of reach after which it is given up for good.
+            patience: seconds out of reach after which it is given up for good, where no machine
+                has a longer lease.
             max_sessions: sessions at a time; more have to wait.
         """
         self.login = login
         self.where = f"ssh://{login.address}"
         self._patience = patience
+        self._leases: dict[str, float] = {}
         self._sessions = CapacityLimiter(max_sessions)
         self._task: asyncio.Task[None] | None = None
         self._tasks: TaskGroup
@@ -67,6 +70,7 @@ class Connection:
         self._changed = anyio.Event()
         self._listeners: list[Callable[[], None]] = []
         self._served = False
+        self._lost = 0.0
         self.warden = Warden()
 
     @property
@@ -78,6 +82,21 @@ class Connection:
     def up(self) -> bool:
         """Whether it is up now, as far as is known."""
         return self._ssh is not None
+
+    @property
+    def patience(self) -> float:
+        """Seconds out of reach after which it is given up for good: the longest lease."""
+        return max(self._leases.values(), default=self._patience)
+
+    def own(self, machine: str, lease: float, every: float) -> None:
+        """Keep a machine alive, by a sign every so many seconds, for as long as its lease."""
+        self._leases[machine] = lease
+        self.warden.own(machine, every)
+
+    def disown(self, machine: str) -> None:
+        """Keep it no more. Idempotent."""
+        self._leases.pop(machine, None)
+        self.warden.disown(machine)
 
     async def open(self) -> None:
         """Connect for the first time.
@@ -122,7 +141,7 @@ class Connection:
 
         A host that lets us in has not answered before its warden has: patience goes on until then.
         """
-        delay, deadline = FIRST_DELAY, anyio.current_time() + self._patience
+        delay, self._lost = FIRST_DELAY, anyio.current_time()
         while True:
             await anyio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 spreads the load
             delay = min(2 * delay, LONGEST_DELAY)
@@ -132,11 +151,14 @@ class Connection:
                     ssh = await self.login.connect()
                 if ssh is not None and await self._use(ssh):
                     return
-            if anyio.current_time() >= deadline:
-                raise LinkBroken(
-                    f"{self.where} has been out of reach for {self._patience:g} s: what ran there "
-                    "has been ended, or soon will be"
-                )
+            if anyio.current_time() >= self._lost + self.patience:
+                raise self._out_of_reach(self.patience)
+
+    def _out_of_reach(self, seconds: float) -> LinkBroken:
+        return LinkBroken(
+            f"{self.where} has been out of reach for {seconds:g} s: what ran there has been ended, "
+            "or soon will be"
+        )
 
     async def _use(self, ssh: asyncssh.SSHClientConnection) -> bool:
         """Use a connection until it breaks; True where its warden has been heard."""
@@ -195,29 +217,40 @@ class Connection:
 
     # --- using it
 
-    async def reach(self) -> asyncssh.SSHClientConnection:
-        """The connection; waits where it is not up.
+    async def reach(self, patience: float = math.inf) -> asyncssh.SSHClientConnection:
+        """The connection; waits where it is not up, until it was out of reach for ``patience``.
 
         Raises:
-            LinkBroken, SSHError: it is over for good.
+            LinkBroken, SSHError: it is over for good, or for too long.
         """
         while self._ssh is None:
             if self._failure is not None:
                 raise self._failure()
-            await self._changed.wait()
+            left = self._lost + patience - anyio.current_time() if self._served else math.inf
+            with anyio.move_on_after(max(left, 0)) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
+                raise self._out_of_reach(patience)
         return self._ssh
 
-    async def start(self, command: str, pty: PtySize | None = None) -> ChannelSession:
+    async def start(
+        self, command: str, pty: PtySize | None = None, *, patience: float = math.inf
+    ) -> ChannelSession:
         """Open a session and give it a command; waits while too many are open.
 
         A command that waits for its input has not begun when this fails.
+
+        Args:
+            command: for the login shell.
+            pty: a terminal of this size.
+            patience: seconds that the host may be out of reach.
 
         Raises:
             LinkBroken, SSHError: there is no way.
         """
         refused = 0
         while True:
-            ssh = await self.reach()
+            ssh = await self.reach(patience)
             borrower = object()
             await self._sessions.acquire_on_behalf_of(borrower)
             session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))

@@ -21,8 +21,10 @@ from ramure.errors import LinkBroken, MachineGone
 from ramure.machine import Command, Machine, Process
 from ramure.values import ExecResult, MachineRef, PtySize
 from ramure_ssh import host
+from ramure_ssh.channel import ChannelSession
 from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
+from ramure_ssh.image import LEASE
 from ramure_ssh.process import Killer, SocketProcess, SSHProcess
 from ramure_ssh.script import READ, call, exports, line, new_word, quote, words
 
@@ -55,6 +57,7 @@ class Record:
         shell: what runs commands that are strings.
         become: what makes another user of ours.
         every: seconds between two looks of the host at what is due.
+        lease: seconds that it goes on while the program is out of reach.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Record:
     shell: str = "sh"
     become: str = "sudo"
     every: int = 10
+    lease: float = LEASE
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -120,10 +124,10 @@ class SSHMachine(Machine):
             await self._introduce(user)
         script = self._script(command, where, env or {}, user, word, mark, due)
         if pty is None:
-            session = await self.connection.start(self._as(user, f"sh -c '{READ}'"))
+            session = await self._session(self._as(user, f"sh -c '{READ}'"))
         else:
             file = await self._store(script, user, mark)
-            session = await self.connection.start(self._as(user, f"sh {quote(file)}"), pty)
+            session = await self._session(self._as(user, f"sh {quote(file)}"), pty)
         process = SSHProcess(self.connection, self.name, session, self._killer(mark, user))
         try:
             if pty is None:
@@ -142,6 +146,9 @@ class SSHMachine(Machine):
             await abandon(process)
             raise
         return process
+
+    async def _session(self, command: str, pty: PtySize | None = None) -> ChannelSession:
+        return await self.connection.start(command, pty, patience=self.record.lease)
 
     async def dial(self, path: str, *, patient: bool) -> Process:
         """See ``DialsSockets``."""
@@ -211,7 +218,7 @@ class SSHMachine(Machine):
             path = f"f={quote(f'{self.state_dir}/start-{mark}')}"
         else:
             path = "f=$(mktemp /tmp/.ramure-XXXXXXXX)"
-        session = await self.connection.start(self._as(user, f"sh -c '{READ}'"))
+        session = await self._session(self._as(user, f"sh -c '{READ}'"))
         process = SSHProcess(self.connection, self.name, session, _nobody)
         try:
             keep = 'IFS= read -r s&&printf "%s\\n" "$s" >"$f"'
@@ -265,7 +272,7 @@ class SSHMachine(Machine):
                 machine=self.name,
             ) from None
         finally:
-            self.connection.warden.disown(self.name)
+            self.connection.disown(self.name)
 
     def _check_there(self) -> None:
         if self._gone or self.name in self.connection.warden.gone:
