@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import anyio
@@ -175,6 +176,16 @@ async def test_a_host_that_lets_us_in_again_but_opens_no_session(new_server, pro
     with anyio.fail_after(HANGS), pytest.raises(LinkBroken, match="out of reach for 3 s"):
         await machine.exec("true")
     await until(lambda: not machine.connection.usable)
+
+
+@pytest.mark.parametrize("relay", [False, True])
+async def test_a_blocked_loop_is_no_death(new_server, provision, relay):
+    new_server()
+    machine = await provision(host="own", relay=relay, lease=4)
+    await machine.exec("(exec sleep 1000) >/dev/null 2>&1 & echo $! >pid")
+    time.sleep(9)  # noqa: ASYNC251 a program that computes
+    assert (await machine.exec("kill -0 $(cat pid); echo here")).stdout == "here\n"
+    await machine.destroy()
 
 
 async def test_a_machine_that_was_removed_behind_our_back(new_server, provision, there):

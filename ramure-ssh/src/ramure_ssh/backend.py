@@ -33,6 +33,7 @@ from ramure_ssh.connection import Connection
 from ramure_ssh.image import LEASE, MAX_SESSIONS, SSHImage
 from ramure_ssh.login import Login
 from ramure_ssh.machine import REMOVAL, Record, SSHMachine
+from ramure_ssh.pulse import Pulse
 
 WATCHES = 12
 """How often within its lease a machine hears from its program."""
@@ -51,6 +52,7 @@ class SSHBackend(Backend):
     def __init__(self) -> None:
         self._connections: dict[Login, Connection] = {}
         self._connecting = anyio.Lock()
+        self._pulse = Pulse()
 
     def read_image(self, text: str | None) -> SSHImage:
         """A folder on the host, which exists; relative to the home there."""
@@ -83,6 +85,7 @@ class SSHBackend(Backend):
         if not image.relay:
             return plain
         machine = RelayedMachine(plain, lease=image.lease, heartbeat=image.lease / WATCHES)
+        connection.relayed[name] = machine
         try:
             await _start_relay(machine)
         except BaseException:
@@ -112,6 +115,7 @@ class SSHBackend(Backend):
                 f"{connection.where}: {made.stderr.strip()[-500:]}", machine=name
             )
         connection.own(name, lease, every)
+        self._pulse.mind(connection)
         folder, home, workdir, shell, become = made.stdout.split("\n")[:5]
         record = Record(name, folder, mark, home, workdir, shell, become, every, lease, image.env)
         return SSHMachine(connection, record, _ref(connection, record))
@@ -155,7 +159,9 @@ class SSHBackend(Backend):
         """Close the connections. The machines live on until their leases are over."""
         while self._connections:
             _, connection = self._connections.popitem()
+            self._pulse.drop(connection)
             await connection.aclose()
+        await self._pulse.aclose()
 
     # --- connections
 

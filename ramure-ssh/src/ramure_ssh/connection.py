@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from ramure._work import to_end
 from ramure.cancellation import Job
 from ramure.errors import LinkBroken, MachineError, MachineGone
+from ramure.relay import RelayedMachine
 from ramure.values import PtySize
 from ramure_ssh.channel import ChannelSession
 from ramure_ssh.errors import HostUnreachable, SSHError
@@ -47,6 +48,9 @@ class Connection:
 
     It has no scope of its own: it lives from ``open`` to ``aclose``, whatever tasks call these. So
     its tasks hang on one that it owns itself.
+
+    Attributes:
+        relayed: its machines that may have a relay, by name.
     """
 
     def __init__(self, login: Login, *, patience: float, max_sessions: int) -> None:
@@ -62,6 +66,7 @@ class Connection:
         self.where = f"ssh://{login.address}"
         self._patience = patience
         self._leases: dict[str, float] = {}
+        self.relayed: dict[str, RelayedMachine] = {}
         self._sessions = CapacityLimiter(max_sessions)
         self._task: asyncio.Task[None] | None = None
         self._tasks: TaskGroup
@@ -96,6 +101,7 @@ class Connection:
     def disown(self, machine: str) -> None:
         """Keep it no more. Idempotent."""
         self._leases.pop(machine, None)
+        self.relayed.pop(machine, None)
         self.warden.disown(machine)
 
     async def open(self) -> None:
@@ -188,7 +194,7 @@ class Connection:
         await self._sessions.acquire_on_behalf_of(borrower)
         session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
         try:
-            await self._create(ssh, session, Warden.COMMAND, None)
+            await open_session(ssh, session, Warden.COMMAND)
         except (TimeoutError, asyncssh.ChannelOpenError) as error:
             session.forget()
             why = str(error) or "it does not answer"
@@ -255,7 +261,7 @@ class Connection:
             await self._sessions.acquire_on_behalf_of(borrower)
             session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
             try:
-                await self._opened(session, partial(self._create, ssh, session, command, pty))
+                await self._opened(session, partial(open_session, ssh, session, command, pty))
             except asyncssh.ChannelOpenError as error:
                 session.forget()
                 if ssh is self._ssh:
@@ -304,26 +310,6 @@ class Connection:
             raise
         job.outcome()
 
-    async def _create(
-        self,
-        ssh: asyncssh.SSHClientConnection,
-        session: ChannelSession,
-        command: str,
-        pty: PtySize | None,
-    ) -> None:
-        with anyio.fail_after(OPENING):
-            await ssh.create_session(
-                lambda: session,
-                command,
-                env=(),
-                send_env=(),
-                encoding=None,
-                request_pty="force" if pty else False,
-                term_type="xterm-256color" if pty else None,
-                term_size=(pty.columns, pty.rows, 0, 0) if pty else (),
-                window=WINDOW,
-            )
-
     def _refused(self, times: int, error: asyncssh.ChannelOpenError) -> int:
         """The host allows fewer sessions than we thought: wait for one of ours to end."""
         others = int(self._sessions.borrowed_tokens) - 1
@@ -336,6 +322,31 @@ class Connection:
         """Have ``listener`` called whenever the connection is up again; gives what undoes this."""
         self._listeners.append(listener)
         return partial(self._listeners.remove, listener)
+
+
+async def open_session(
+    ssh: asyncssh.SSHClientConnection,
+    session: ChannelSession,
+    command: str,
+    pty: PtySize | None = None,
+) -> None:
+    """Open a session and give it a command for the login shell.
+
+    Raises:
+        TimeoutError, asyncssh.Error, OSError: the host does not open it.
+    """
+    with anyio.fail_after(OPENING):
+        await ssh.create_session(
+            lambda: session,
+            command,
+            env=(),
+            send_env=(),
+            encoding=None,
+            request_pty="force" if pty else False,
+            term_type="xterm-256color" if pty else None,
+            term_size=(pty.columns, pty.rows, 0, 0) if pty else (),
+            window=WINDOW,
+        )
 
 
 async def _forget_later(job: Job[None], session: ChannelSession) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,6 +16,9 @@ from ramure_ssh.script import BOOT, call, line
 
 CONFIRMED = 3.0
 """Seconds in which a host should confirm that a tree has been killed."""
+
+IDLE = 10.0
+"""Seconds between two looks whether there is a machine to be kept alive."""
 
 BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
@@ -50,6 +52,16 @@ class Warden:
         """Keep a machine alive, by a sign every so many seconds."""
         self._machines[machine] = every
         self._owned.set()
+
+    @property
+    def machines(self) -> list[str]:
+        """Those that are kept alive."""
+        return list(self._machines)
+
+    @property
+    def every(self) -> float:
+        """Seconds between two signs of life."""
+        return min(list(self._machines.values()), default=IDLE)
 
     def disown(self, machine: str) -> None:
         """Keep it no more."""
@@ -109,7 +121,7 @@ class Warden:
             for machine in self._machines:
                 self._say(f"alive {machine}")
             self._owned = anyio.Event()
-            with anyio.move_on_after(min(self._machines.values(), default=math.inf)):
+            with anyio.move_on_after(self.every):
                 await self._owned.wait()
 
     async def _listen(self, stdout: BufferedByteReceiveStream) -> None:
