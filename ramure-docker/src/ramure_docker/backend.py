@@ -15,8 +15,9 @@ from ramure_docker import address as addresses
 from ramure_docker import snapshot, volumes
 from ramure_docker.address import Address
 from ramure_docker.container import REMOVING, Container, remove
-from ramure_docker.create import FOLDER, STATE
+from ramure_docker.create import FOLDER
 from ramure_docker.engine import POOL, Engine
+from ramure_docker.hostconfig import STATE
 from ramure_docker.image import DockerImage
 from ramure_docker.machine import DockerMachine, PlainMachine, address_of
 from ramure_docker.making import Maker

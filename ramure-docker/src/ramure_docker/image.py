@@ -47,6 +47,7 @@ class DockerImage(Image):
         lease: seconds that a container outlives the program and its keeper where nobody can remove
             it: it removes itself.
         options: anything else of ``APIClient.create_host_config`` of the docker SDK, by its name.
+            What it mounts is added.
     """
 
     backend: ClassVar[str] = "docker"

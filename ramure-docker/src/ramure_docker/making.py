@@ -11,14 +11,15 @@ import anyio
 from anyio import EndOfStream
 from anyio.streams.buffered import BufferedByteStream
 
-from ramure._work import to_end
+from ramure._work import in_thread, to_end
 from ramure.errors import MachineStartFailed, ToolSetUnavailable
 from ramure.toolset import Platform, ToolSet
 from ramure_docker import pull, volumes
 from ramure_docker.container import Container, remove
-from ramure_docker.create import STATE, create
-from ramure_docker.engine import Engine
+from ramure_docker.create import create
+from ramure_docker.engine import POOL, THREADS, Engine
 from ramure_docker.errors import NameTaken
+from ramure_docker.hostconfig import STATE, host_config
 from ramure_docker.image import DockerImage
 from ramure_docker.machine import DockerMachine, PlainMachine
 from ramure_docker.streams import Streams
@@ -78,6 +79,8 @@ class Maker:
         self, image: DockerImage, name: str, labels: Mapping[str, str], tools: ToolSet | None
     ) -> DockerMachine:
         """Make a machine; see ``Backend.provision``."""
+        # What makes no sense is refused before anything is pulled.
+        await in_thread(partial(host_config, image), pool=POOL, size=THREADS)
         kind = await pull.ensure(self._engine, image), image
         order = Order(image, name, labels, self._known.setdefault(kind, {}))
         if tools is not None and (found := order.known.get(tools.name)):
