@@ -9,11 +9,12 @@ import anyio
 import pytest
 
 from ramure.machine import Machine
+from ramure.testing._suite import Suite
 
 BEAT = 'while :; do echo >>"$0"; sleep 0.1; done'
 
 
-class Contract:
+class Contract(Suite):
     """The fixture and the abilities; see ``MachineContract``."""
 
     pty: ClassVar[bool] = True
@@ -22,8 +23,6 @@ class Contract:
     forbidden: ClassVar[str | None] = None
     patience: ClassVar[float] = 30.0
     big: ClassVar[int] = 50_000_000
-
-    pytestmark = pytest.mark.anyio
 
     @pytest.fixture
     async def machine(self) -> Machine:
@@ -36,11 +35,6 @@ class Contract:
         folder = tmp_path / "here"
         folder.mkdir()
         return folder
-
-    def needs(self, ability: str) -> None:
-        """Skip the test where the machine was declared without an ability."""
-        if not getattr(self, ability):
-            pytest.skip(f"{type(self).__name__} declares no {ability}")
 
     def beating(self, path: str) -> str:
         """Shell text that starts a child in a session of its own, which writes to ``path``.

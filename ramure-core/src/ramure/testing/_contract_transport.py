@@ -17,6 +17,7 @@ from ramure.machine import Machine, Process
 from ramure.run.channel import Channel
 from ramure.run.listen import Listener
 from ramure.run.protocol import Activity, Call, Deliver, FromAgent, Result
+from ramure.testing._suite import Suite
 from ramure.transport import Route, Target, Transport
 
 PROBE = Path(__file__).with_name("_probe.py")
@@ -67,7 +68,7 @@ class Desk:
         return channel
 
 
-class TransportContract:
+class TransportContract(Suite):
     """Subclass it in a test module and give it fixtures ``machine`` and ``transport``.
 
     Attributes:
@@ -85,8 +86,6 @@ class TransportContract:
     python: ClassVar[str] = "python3"
     patience: ClassVar[float] = 60.0
     big: ClassVar[int] = 5_000_000
-
-    pytestmark = pytest.mark.anyio
 
     @pytest.fixture
     async def machine(self) -> Machine:

@@ -29,9 +29,10 @@ from ramure.harness import Harness
 from ramure.machine import Machine
 from ramure.run.protocol import Activity, Call, Cancel, Interrupt, Queued, State, Taken
 from ramure.testing._stage import Stage, Started, processes_with
+from ramure.testing._suite import Suite
 
 
-class HarnessContract:
+class HarnessContract(Suite):
     """The suite.
 
     Attributes:
@@ -43,8 +44,6 @@ class HarnessContract:
     patience: ClassVar[float] = 60.0
     own_process: ClassVar[bool] = True
     shows: ClassVar[bool] = True
-
-    pytestmark = pytest.mark.anyio
 
     @pytest.fixture
     async def harness(self) -> Harness:
@@ -61,11 +60,6 @@ class HarnessContract:
         """The run's side."""
         async with Stage(harness, machine, self.patience) as stage:
             yield stage
-
-    def needs(self, ability: str) -> None:
-        """Skip the test where the harness was declared without an ability."""
-        if not getattr(self, ability):
-            pytest.skip(f"{type(self).__name__} declares no {ability}")
 
     async def ends(self, agent: Started) -> None:
         """Wait for the program's end, and see that nothing of it is left once it is stopped."""

@@ -1,0 +1,14 @@
+"""The contract of backends over a real engine."""
+
+import pytest
+
+from ramure.testing.backends import BackendContract
+from ramure_docker import DockerImage
+
+
+class TestBackend(BackendContract):
+    nonsense = "no image"
+
+    @pytest.fixture
+    def image(self):
+        return DockerImage("ramure-test/shell", workdir="/work")
