@@ -10,5 +10,9 @@ class TestBackend(BackendContract):
     nonsense = "no image"
 
     @pytest.fixture
+    def backend(self, backend):
+        return backend
+
+    @pytest.fixture
     def image(self):
         return DockerImage("ramure-test/shell", workdir="/work")

@@ -171,6 +171,6 @@ async def test_a_set_that_cannot_be_brought_fails_the_agent(bare, tmp_path, monk
 
 async def test_a_machine_that_does_not_make_a_folder(bare, monkeypatch):
     monkeypatch.setattr(lifecycle, "SETTLING", 0.3)
-    monkeypatch.setattr(lifecycle, "_SETTLE", "sleep 3600")
+    monkeypatch.setattr(lifecycle, "SETTLE", "sleep 3600")
     with anyio.fail_after(HANGS), pytest.raises(AgentStartFailed, match="no answer within"):
         await program(Anywhere([]))()

@@ -37,7 +37,7 @@ RESTARTS, RESTART_PERIOD = 3, 300.0
 LONGEST_BACKOFF = 30.0
 """Seconds between a loss and a restart, at the most; 1 s at first, then twice as long each time."""
 
-_SETTLE = 'mkdir -p -m 700 "$1" && pwd -P'
+SETTLE = 'mkdir -p -m 700 "$1" && pwd -P'
 """Makes an agent's folder and gives its working directory, by one command."""
 
 
@@ -167,7 +167,7 @@ class Lifecycle:
         machine = self._machine
         if machine.here:  # a few microseconds: a command, or a thread, would be most of a start
             return _settle_here(state_dir, absolute(machine, cwd) if cwd else machine.workdir)
-        command = ["sh", "-c", _SETTLE, "sh", state_dir]
+        command = ["sh", "-c", SETTLE, "sh", state_dir]
         done = await machine.exec(command, cwd=cwd, timeout=SETTLING)
         if not done.ok:
             why = f"no answer within {SETTLING:g} s" if done.timed_out else done.stderr.strip()

@@ -4,6 +4,7 @@ The contract suites import pytest and are modules of their own.
 """
 
 from ramure.testing.harness import ScriptedHarness
+from ramure.testing.installed import installed
 from ramure.testing.model import ScriptedModel
 from ramure.testing.request import Message, Request, ToolResult
 from ramure.testing.script import (
@@ -47,4 +48,5 @@ __all__ = [
     "ToolResult",
     "Turn",
     "Usage",
+    "installed",
 ]

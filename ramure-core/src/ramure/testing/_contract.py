@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import anyio
 import pytest
@@ -11,12 +12,24 @@ import pytest
 from ramure.machine import Machine
 from ramure.testing._suite import Suite
 
+T = TypeVar("T", bound=Callable[..., object])
+
 BEAT = 'while :; do echo >>"$0"; sleep 0.1; done'
+
+
+_without_a_shell: set[str] = set()
+
+
+def without_a_shell(test: T) -> T:
+    """Decorator of tests for which ``cat``, ``echo``, ``false``, ``true`` are programs enough."""
+    _without_a_shell.add(test.__name__)
+    return test
 
 
 class Contract(Suite):
     """The fixture and the abilities; see ``MachineContract``."""
 
+    shell: ClassVar[bool] = True
     pty: ClassVar[bool] = True
     setsid: ClassVar[bool] = True
     other_user: ClassVar[str | None] = None
@@ -28,6 +41,11 @@ class Contract(Suite):
     async def machine(self) -> Machine:
         """A machine of this test's own, destroyed afterwards. To be overridden."""
         raise NotImplementedError("a subclass of MachineContract needs a fixture `machine`")
+
+    @pytest.fixture(autouse=True)
+    def _shell(self, request: pytest.FixtureRequest) -> None:
+        if request.node.originalname not in _without_a_shell:
+            self.needs("shell")
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

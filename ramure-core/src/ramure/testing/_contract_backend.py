@@ -34,6 +34,7 @@ class Workshop:
         self.backend = backend
         self.image = image
         self.host = host
+        self._made: list[Machine] = []
         run = secrets.token_hex(4)
         self.labels: Labels = {"ramure.run": run, "ramure.owner": f"0@{run}"}
 
@@ -42,10 +43,12 @@ class Workshop:
         return f"ramure-{self.labels['ramure.run']}-{secrets.token_hex(3)}"
 
     async def make(self, name: str | None = None) -> Machine:
-        """Make a machine; it is not removed by itself."""
-        return await self.backend.provision(
+        """Make a machine."""
+        machine = await self.backend.provision(
             self.image, self.host, name=name or self.name(), labels=self.labels
         )
+        self._made.append(machine)
+        return machine
 
     async def find(
         self, backend: Backend | None = None, labels: Labels | None = None
@@ -58,7 +61,9 @@ class Workshop:
         return {ref.name for ref in await self.find()}
 
     async def clear(self) -> None:
-        """Remove what is left."""
+        """Remove what is left, by the machines that keep something up, too."""
+        for machine in self._made:
+            await machine.destroy()
         for ref in await self.find():
             await self.backend.destroy(ref)
 

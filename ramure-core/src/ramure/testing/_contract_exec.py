@@ -13,7 +13,7 @@ import pytest
 
 from ramure.errors import CommandFailed, UsageError
 from ramure.machine import Machine
-from ramure.testing._contract import Contract
+from ramure.testing._contract import Contract, without_a_shell
 
 ARGUMENTS = (
     "with space",
@@ -93,6 +93,7 @@ class ExecContract(Contract):
         with pytest.raises(FileNotFoundError):
             await machine.exec("echo ran > /tmp/x", cwd="not/there")
 
+    @without_a_shell
     async def test_a_missing_program(self, machine: Machine) -> None:
         with pytest.raises(FileNotFoundError):
             await machine.exec(["ramure-has-no-such-program"])
@@ -122,6 +123,7 @@ class ExecContract(Contract):
             ([1, 2], {}),
         ],
     )
+    @without_a_shell
     async def test_nonsense_is_refused(
         self, machine: Machine, command: Any, options: Mapping[str, Any]
     ) -> None:
@@ -232,14 +234,17 @@ class ExecContract(Contract):
 
     # --- what goes in and out
 
+    @without_a_shell
     async def test_bytes_go_through_unchanged(self, machine: Machine) -> None:
         data = bytes(range(256)) * 20_000
         result = await machine.exec(["cat"], input=data)
         assert result.stdout_bytes == data
 
+    @without_a_shell
     async def test_text_as_input(self, machine: Machine) -> None:
         assert (await machine.exec(["cat"], input="ünï\n")).stdout == "ünï\n"
 
+    @without_a_shell
     async def test_without_input_there_is_none(self, machine: Machine) -> None:
         with anyio.fail_after(self.patience):
             assert (await machine.exec(["cat"])).stdout == ""
@@ -311,6 +316,7 @@ class ExecContract(Contract):
         result = await machine.exec(["id", "-un"], user=self.other_user, cwd="/")
         assert result.stdout.strip() == self.other_user
 
+    @without_a_shell
     async def test_as_nobody_known(self, machine: Machine) -> None:
         with pytest.raises(PermissionError):
             await machine.exec("true", user="ramure-has-no-such-user")

@@ -9,7 +9,7 @@ import pytest
 
 from ramure.errors import UsageError
 from ramure.machine import Machine
-from ramure.testing._contract import Contract
+from ramure.testing._contract import Contract, without_a_shell
 
 NAMES = (
     "with space",
@@ -30,25 +30,30 @@ class FileContract(Contract):
     """``read_file`` and ``write_file``."""
 
     @pytest.mark.parametrize("data", [b"", b"\0\xff\r\n", bytes(range(256)) * 5000])
+    @without_a_shell
     async def test_bytes_come_back(self, machine: Machine, data: bytes) -> None:
         await machine.write_file("file", data)
         assert await machine.read_file("file") == data
         assert (await machine.exec(["cat", "file"])).stdout_bytes == data
 
+    @without_a_shell
     async def test_text_is_utf8(self, machine: Machine) -> None:
         await machine.write_file("file", "ünï — 世界\n")
         assert await machine.read_file("file") == "ünï — 世界\n".encode()
 
     @pytest.mark.parametrize("name", NAMES)
+    @without_a_shell
     async def test_any_name_will_do(self, machine: Machine, name: str) -> None:
         await machine.write_file(f"in/{name}", "x")
         assert await machine.read_file(f"in/{name}") == b"x"
         assert await self.names(machine, "in") == [name]
 
+    @without_a_shell
     async def test_paths_are_under_workdir(self, machine: Machine) -> None:
         await machine.write_file("file", "x")
         assert await machine.read_file(f"{machine.workdir}/file") == b"x"
 
+    @without_a_shell
     async def test_folders_are_made(self, machine: Machine) -> None:
         await machine.write_file("a/b c/d", "x")
         assert await machine.read_file("a/b c/d") == b"x"
@@ -64,6 +69,7 @@ class FileContract(Contract):
         await machine.write_file("file", "y")
         assert await self.mode(machine, "file") == await self.mode(machine, "other")
 
+    @without_a_shell
     async def test_replacing_leaves_nothing_else(self, machine: Machine) -> None:
         for text in ("one", "a longer one", "2"):
             await machine.write_file("in/file", text)
@@ -96,11 +102,13 @@ class FileContract(Contract):
                 await machine.read_file(path)
         assert await self.names(machine, "folder") == []
 
+    @without_a_shell
     async def test_what_is_not_there(self, machine: Machine) -> None:
         for path in ("missing", "missing/file"):
             with pytest.raises(FileNotFoundError, match=path):
                 await machine.read_file(path)
 
+    @without_a_shell
     async def test_a_file_is_no_folder(self, machine: Machine) -> None:
         await machine.write_file("file", "x")
         with pytest.raises(OSError, match="file"):
@@ -114,6 +122,7 @@ class FileContract(Contract):
         with pytest.raises(PermissionError):
             await machine.write_file(f"{self.forbidden}/x", "x")
 
+    @without_a_shell
     async def test_what_is_too_large(self, machine: Machine) -> None:
         await machine.write_file("file", b"x" * 1001)
         assert len(await machine.read_file("file", max_bytes=1001)) == 1001
@@ -122,12 +131,14 @@ class FileContract(Contract):
         assert caught.value.errno == errno.EFBIG
 
     @pytest.mark.parametrize("path", ["", "a\0b"])
+    @without_a_shell
     async def test_what_is_no_path(self, machine: Machine, path: str) -> None:
         with pytest.raises(UsageError):
             await machine.read_file(path)
         with pytest.raises(UsageError):
             await machine.write_file(path, "x")
 
+    @without_a_shell
     async def test_many_writers_one_whole_file(self, machine: Machine) -> None:
         async with anyio.create_task_group() as tasks:
             for number in range(10):

@@ -12,13 +12,14 @@ from anyio.abc import ByteReceiveStream
 
 from ramure.errors import MachineError, MachineGone
 from ramure.machine import Machine
-from ramure.testing._contract import Contract
+from ramure.testing._contract import Contract, without_a_shell
 from ramure.values import PtySize
 
 
 class ProcessContract(Contract):
     """Streams, signals, terminals; ``destroy``."""
 
+    @without_a_shell
     async def test_a_conversation(self, machine: Machine) -> None:
         async with await machine.open_process(["cat"]) as process:
             for line in (b"one\n", b"two\n"):
@@ -131,6 +132,7 @@ class ProcessContract(Contract):
         shown = (await machine.exec(["ls", "-ld", machine.state_dir], check=True)).stdout
         assert shown.startswith("drwx------")
 
+    @without_a_shell
     async def test_destroying(self, machine: Machine) -> None:
         with anyio.fail_after(self.patience):
             await machine.destroy()

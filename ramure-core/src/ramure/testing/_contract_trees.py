@@ -11,6 +11,7 @@ import pytest
 
 from ramure.errors import UnsafePath
 from ramure.machine import Machine
+from ramure.testing._contract import without_a_shell
 from ramure.testing._contract_files import FileContract
 from ramure.trees import copy
 
@@ -24,6 +25,7 @@ class TreeContract(FileContract):
 
     # --- files
 
+    @without_a_shell
     async def test_a_file_goes_up_and_comes_down(self, machine: Machine, folder: Path) -> None:
         data = os.urandom(3_000_000)
         (folder / "one").write_bytes(data)
@@ -37,6 +39,7 @@ class TreeContract(FileContract):
         assert await self.names(machine, "in") == ["two"]
         assert _names(folder / "new") == ["three"]
 
+    @without_a_shell
     async def test_an_empty_file(self, machine: Machine, folder: Path) -> None:
         (folder / "empty").touch()
         await machine.upload(folder / "empty", "empty")
@@ -107,6 +110,7 @@ class TreeContract(FileContract):
             shown = await machine.exec(["readlink", f"up/here/{link}"], check=True)
             assert shown.stdout.strip() == str((folder / "tree" / link).readlink())
 
+    @without_a_shell
     async def test_a_tree_comes_down(self, machine: Machine, folder: Path) -> None:
         _plant(folder / "tree")
         (folder / "tree/outward").unlink()
@@ -114,12 +118,14 @@ class TreeContract(FileContract):
         await machine.download("tree", folder / "down/here")
         assert _seen(folder / "down/here") == _seen(folder / "tree")
 
+    @without_a_shell
     async def test_an_empty_folder(self, machine: Machine, folder: Path) -> None:
         (folder / "empty").mkdir()
         await machine.upload(folder / "empty", "empty")
         await machine.download("empty", folder / "back")
         assert (folder / "back").is_dir()
 
+    @without_a_shell
     async def test_a_folder_that_is_there_keeps_the_rest(
         self, machine: Machine, folder: Path
     ) -> None:
@@ -134,6 +140,7 @@ class TreeContract(FileContract):
         assert _names(folder / "one/in") == ["one", "two"]
         assert (folder / "one/both").read_text() == "two"
 
+    @without_a_shell
     async def test_the_working_directory_itself(self, machine: Machine, folder: Path) -> None:
         (folder / "file").write_text("x")
         before = await self.mode(machine, ".")

@@ -65,7 +65,7 @@ class ScriptedHarness(Harness):
 
     async def check(self, machine: Machine) -> list[Problem]:
         """See ``Harness.check``."""
-        if machine.here:
+        if machine.here or "memory" in machine.transports:
             return []
         return [Problem(f"scripted agents live on this computer, not on {machine.name}")]
 

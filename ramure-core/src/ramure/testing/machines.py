@@ -35,6 +35,8 @@ class MachineContract(EquipContract, ExecContract, ProcessContract, TreeContract
     """Subclass it in a test module and give it a fixture ``machine``.
 
     Attributes:
+        shell: the machine has a shell and the usual small programs. Without them, few tests are
+            left, for which ``cat``, ``echo``, ``false`` and ``true`` suffice.
         pty: the machine opens terminals; ``stty`` is there.
         setsid: the machine has ``setsid``, with which children leave their session.
         other_user: a user, not the machine's own, as whom it runs commands; None: it cannot.
