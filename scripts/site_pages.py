@@ -1,17 +1,32 @@
-"""Pages of the site that stand elsewhere in the checkout: a hook of mkdocs, see mkdocs.yml."""
+"""What of the site stands elsewhere in the checkout: a hook of mkdocs, see mkdocs.yml."""
 
+import ast
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 BORROWED = {"changes.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+ERRORS = ROOT / "ramure-core/src/ramure/errors.py"
+TREE = "[[the tree of errors]]"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
+    """Add the pages that are files of the checkout's root."""
     for page, source in BORROWED.items():
         text = (ROOT / source).read_text("utf-8").replace("](docs/", "](")
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put in what is written in the code."""
+    return markdown.replace(TREE, f"```text\n{error_tree()}\n```")
+
+
+def error_tree() -> str:
+    """The tree that is drawn at the top of ``ramure.errors``."""
+    drawn = (ast.get_docstring(ast.parse(ERRORS.read_text("utf-8"))) or "").split("\n\n")[1]
+    return "\n".join(line.removeprefix("    ").replace("``", "") for line in drawn.splitlines())
