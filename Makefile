@@ -14,6 +14,7 @@ JOBS ?= 4
 FLOOR := 93
 
 packages := $(patsubst %/pyproject.toml,%,$(wildcard ramure-*/pyproject.toml))
+plugins := $(patsubst %/pyproject.toml,%,$(wildcard examples/plugins/*/pyproject.toml))
 npm_projects := $(patsubst %/package.json,%,$(wildcard ramure-*/*/package.json))
 bin := .venv/bin
 pi := node_modules/@earendil-works/pi-coding-agent
@@ -52,6 +53,9 @@ lint: setup ## format and lint rules
 
 types: setup ## mypy --strict over every package
 	scripts/quietly types $(bin)/mypy $(packages:%=%/src)
+	for plugin in $(plugins); do # each as its author would: beside core, not as part of it
+	  MYPYPATH="$$plugin/src" scripts/quietly "types of $${plugin##*/}" $(bin)/mypy "$$plugin/src"
+	done
 
 layers: setup ## nothing imports upward
 	scripts/quietly layers $(bin)/lint-imports --no-logo --no-cache
