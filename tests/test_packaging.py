@@ -70,6 +70,8 @@ def test_a_program_is_type_checked_against_the_installed_package(uv, wheels, env
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent("""
+            import asyncio
+
             from ramure import agent, agent_process, done, wait
 
             @agent_process
@@ -90,6 +92,8 @@ def test_a_program_is_type_checked_against_the_installed_package(uv, wheels, env
 
             async def wrong() -> int:
                 return await run_task("a haiku")  # type: ignore[return-value]
+
+            print(asyncio.run(run_task("a haiku")) + "!")
         """)
     )
     mypy = (sys.executable, "-m", "mypy", "--strict", "--python-executable", environment)

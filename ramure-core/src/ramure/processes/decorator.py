@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from ramure.errors import UsageError
@@ -20,7 +20,9 @@ R = TypeVar("R")
 
 
 @overload
-def agent_process(function: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]: ...
+def agent_process(
+    function: Callable[P, Awaitable[R]], /
+) -> Callable[P, Coroutine[Any, Any, R]]: ...
 @overload
 def agent_process(
     *,
@@ -31,7 +33,7 @@ def agent_process(
     port: int | None = None,
     base_url: str | None = None,
     idle_timeout: float | None = IDLE_TIMEOUT,
-) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]: ...
+) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]: ...
 def agent_process(function: Callable[..., Awaitable[Any]] | None = None, /, **given: Any) -> Any:
     """Make an async function a process.
 
