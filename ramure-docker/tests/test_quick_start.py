@@ -1,15 +1,15 @@
 """The quick start, with the real pi in a real tmux in a container, whatever its network is."""
 
 import json
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 
 import parts
 from docker_engine import GATEWAY
+from ports import FORWARD, port_on_the_bridge, socket_to
 from quick_start import run_task
 from ramure import agent_process
 from ramure.testing import ScriptedModel, ToolCall
@@ -19,16 +19,6 @@ from ramure_docker import DockerImage
 pytestmark = pytest.mark.pi
 
 HANGS = 150
-
-# A port that leads to a socket: $1 the socket, $2 the address, $3 the port or nothing.
-FORWARD = """
-const net = require("net");
-const server = net.createServer((from) => {
-  const to = net.connect(process.argv[1]);
-  from.pipe(to).pipe(from);
-  for (const end of [from, to]) end.on("error", () => { from.destroy(); to.destroy(); });
-}).listen(+process.argv[3] || 0, process.argv[2], () => console.log(server.address().port));
-"""
 
 
 @pytest.fixture
@@ -68,37 +58,10 @@ async def way(tmp_path):
 
     @asynccontextmanager
     async def leading_to(model):
-        port = int(model.url.rpartition(":")[2])
-
-        async def serve(one):
-            other = await anyio.connect_tcp("127.0.0.1", port)
-            async with one, other, anyio.create_task_group() as tasks:
-                tasks.start_soon(pour, one, other)
-                tasks.start_soon(pour, other, one)
-
-        listener = await anyio.create_unix_listener(path)
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, serve)
+        async with socket_to(model, path):
             yield path
-            tasks.cancel_scope.cancel()
 
     return leading_to
-
-
-async def pour(source, target):
-    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-        async for data in source:
-            await target.send(data)
-        await target.send_eof()
-
-
-@asynccontextmanager
-async def port_on_the_bridge(engine, path):
-    """A port that containers reach, in the engine's network namespace; gives its number."""
-    command = ["nsenter", f"--net=/proc/{engine.pid}/ns/net", "node", "-e", FORWARD]
-    async with await anyio.open_process([*command, path, GATEWAY]) as process:
-        yield int(await process.stdout.receive())
-        process.kill()
 
 
 def quick_start(image, ready=None):
