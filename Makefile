@@ -51,8 +51,8 @@ lint: setup ## format and lint rules
 	scripts/quietly format $(bin)/ruff format --diff .
 	scripts/quietly lint $(bin)/ruff check .
 
-types: setup ## mypy --strict over every package
-	scripts/quietly types $(bin)/mypy $(packages:%=%/src)
+types: setup ## mypy --strict over every package and the examples
+	scripts/quietly types $(bin)/mypy $(packages:%=%/src) examples/*.py
 	for plugin in $(plugins); do # each as its author would: beside core, not as part of it
 	  MYPYPATH="$$plugin/src" scripts/quietly "types of $${plugin##*/}" $(bin)/mypy "$$plugin/src"
 	done
@@ -86,7 +86,7 @@ lock: setup ## pin the newest versions of everything
 
 clean: ## remove what the targets have made, but not what is installed
 	rm -rf build site .coverage* .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
-	find $(packages) tests -name __pycache__ -prune -exec rm -rf {} +
+	find $(packages) tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## remove what is installed, too
 	rm -rf .venv .tools
