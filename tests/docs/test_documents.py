@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import ramure
+from doc_examples import examples
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -28,8 +29,8 @@ def test_links_lead_somewhere(document):
 
 @documents
 def test_programs_use_what_there_is(document):
-    for program in re.findall(r"```python\n(.*?)```", document.read_text("utf-8"), re.DOTALL):
-        for node in ast.walk(ast.parse(program)):
+    for example in examples(document):
+        for node in ast.walk(ast.parse(example.program)):
             if isinstance(node, ast.ImportFrom) and node.module == "ramure":
                 for name in node.names:
                     assert hasattr(ramure, name.name), name.name

@@ -32,7 +32,9 @@ def test_there_are_examples():
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_every_example_is_run_or_says_why_not(example):
     ast.parse(example.program)
-    if example.mark == "fragment":
+    if example.mark == "included":
+        assert example.about.startswith("examples/")
+    elif example.mark == "fragment":
         assert example.about
     elif example.mark == "tested by":
         assert example.document.name in (ROOT / example.about).read_text("utf-8")

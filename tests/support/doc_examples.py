@@ -6,6 +6,8 @@ A fence of Python is followed by one of text, which is what it prints, or it com
     <!-- tested by: PATH -->       other tests run it
     <!-- prints nothing -->        it is run, and prints nothing
     <!-- prints something -->      it is run, and what it prints is not worth showing
+
+or it includes a file of the project, which tests of its own run.
 """
 
 import re
@@ -22,6 +24,9 @@ _FENCE = re.compile(
     r"(?:\n+ *```text\n(?P<printed>.*?)^ *```$)?",
     re.DOTALL | re.MULTILINE,
 )
+
+
+_INCLUDE = re.compile(r'--8<-- "(?P<path>[^":]+)(:[^"]*)?"\n')
 
 
 @dataclass(frozen=True)
@@ -52,23 +57,29 @@ class Example:
     @property
     def runs(self) -> bool:
         """Whether it is run by itself."""
-        return self.mark not in ("fragment", "tested by")
+        return self.mark not in ("fragment", "tested by", "included")
 
 
 def examples(document: Path) -> list[Example]:
     """All Python examples of a document, in order."""
     text = document.read_text("utf-8")
-    return [
-        Example(
-            document,
-            text.count("\n", 0, found.start("program")),
-            re.sub(f"^{found['indent']}", "", found["program"], flags=re.MULTILINE),
-            "" if found["mark"] == "prints nothing" else found["printed"],
-            found["mark"] or "",
-            (found["about"] or "").strip(),
-        )
-        for found in _FENCE.finditer(text)
-    ]
+    return [_example(document, text, found) for found in _FENCE.finditer(text)]
+
+
+def _example(document: Path, text: str, found: re.Match[str]) -> Example:
+    program = re.sub(f"^{found['indent']}", "", found["program"], flags=re.MULTILINE)
+    mark, about = found["mark"] or "", (found["about"] or "").strip()
+    if included := _INCLUDE.fullmatch(program):
+        mark, about = "included", included["path"]
+        program = (ROOT / about).read_text("utf-8")
+    return Example(
+        document,
+        text.count("\n", 0, found.start("program")),
+        program,
+        "" if mark == "prints nothing" else found["printed"],
+        mark,
+        about,
+    )
 
 
 EXAMPLES = [example for document in DOCUMENTS for example in examples(document)]

@@ -172,7 +172,7 @@ class Clerk:
         self._calls, self._hangs = {}, False
 
     def _say(self, text: str) -> None:
-        print(text, flush=True)  # noqa: T201 its screen
+        print(text, flush=True)
         self._run.send("event", type="text", data={"text": text})
 
     def _be(self, *, busy: bool) -> None:
