@@ -47,11 +47,19 @@ async def test_a_model_that_refuses_fails_the_process(pi):
             await run_task("Write.")
 
 
+UPPER = ["WORK", "CACHE", "KEEP", "LEASE", "STATE", "CODE", "FOLDER"]
+NAMES = [*UPPER, *map(str.lower, UPPER), "name"]
+"""Of variables that what starts pi might use itself."""
+
+
 async def test_the_images_environment_reaches_pi(pi, tmp_path):
+    from_image = dict.fromkeys(["FROM_IMAGE", *NAMES], "image value")
+    from_agent = dict.fromkeys(["FROM_AGENT", *NAMES[::2]], "agent's $value")
+
     @agent_process(timeout=120)
     async def main():
-        image = LocalImage(tmp_path, env={"FROM_IMAGE": "image value"})
-        worker = await agent("worker", image=image, env={"FROM_AGENT": "agent value"})
+        image = LocalImage(tmp_path, env=from_image)
+        worker = await agent("worker", image=image, env=from_agent)
 
         @worker.on("finish")
         async def finish() -> None:
@@ -60,11 +68,15 @@ async def test_the_images_environment_reaches_pi(pi, tmp_path):
         await worker.send("Show your environment.")
         await wait()
 
-    command = 'printf "%s, %s, %s" "$FROM_IMAGE" "$FROM_AGENT" "$PWD" > seen'
-    async with ScriptedModel([ToolCall("bash", command=command), ToolCall("finish")]) as model:
+    script = [ToolCall("bash", command="env -0 > seen; pwd > where"), ToolCall("finish")]
+    async with ScriptedModel(script) as model:
         with model.use():
             await main()
-    assert (tmp_path / "seen").read_text() == f"image value, agent value, {tmp_path}"
+    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().split("\0") if line)
+    assert (from_image | from_agent).items() <= seen.items()
+    left = {name for name in seen if name.startswith("RAMURE_")}
+    assert left <= {"RAMURE_AGENT", "RAMURE_MARKS", *os.environ}
+    assert (tmp_path / "where").read_text().strip() == str(tmp_path)
 
 
 async def test_a_run_leaves_no_temporary_file(pi, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@
     watch.sh      waits for the end of the launcher
     keys          the path of pi's own folder, where the agent has one (elsewhere): with a key, in
                   memory where the machine has such a place, else ``pi/`` beside it
-    settings      pi's environment, as a shell reads it; removed once it has been read
+    settings      what the launcher is told
+    environment   pi's environment, as a shell reads it; removed once it has been read
     bridge.json   the bridge's settings with the agent's token; removed by the bridge
     system.md     what is added to pi's system prompt
     alive         a FIFO that the launcher alone holds open: its end is the launcher's end
@@ -82,20 +83,24 @@ def prepare(
         "version": tools.version,
         "model": spec.model or "",
     }
-    settings = {
+    environment = {
         **OFFLINE,
         **(access.env if access else {}),
         **spec.env,
+        MARK: mark(spec),
         "RAMURE_BRIDGE": f"{spec.state_dir}/bridge.json",
-        "WORK": spec.cwd,
-        "CACHE": cache,
-        "KEEP": own_identity() if keep else "",
+    }
+    settings = {
+        "RAMURE_WORK": spec.cwd,
+        "RAMURE_CACHE": cache,
+        "RAMURE_KEEP": own_identity() if keep else "",
         # The bridge comes first, where it still can: it gives pi 3 s.
-        "LEASE": str(math.ceil(spec.lease) + 3),
+        "RAMURE_LEASE": str(math.ceil(spec.lease) + 3),
     }
     shipped = files("ramure.harnesses.pi") / "scripts"
     contents = {name: (shipped / name).read_text("utf-8") for name in SCRIPTS}
-    contents["settings"] = _exports(settings, spec)
+    contents["settings"] = "".join(f"{name}={quote(v)}\n" for name, v in settings.items())
+    contents["environment"] = _exports(environment, spec)
     contents["bridge.json"] = json.dumps(bridge)
     contents["system.md"] = spec.system_prompt or ""
     lines = ["set -eu", "umask 077", f"cd {quote(spec.state_dir)}", "rm -f exit alive started"]
