@@ -1,6 +1,7 @@
 """An agent's tools, and what it asks and answers."""
 
 import asyncio
+import sys
 from typing import Literal
 
 import anyio
@@ -100,6 +101,33 @@ async def test_a_handler_that_raises_answers_and_the_program_goes_on(one_agent):
         assert not (await puppet.bridge.call("cancelled")).ok
         assert (await puppet.bridge.call("odd")).ok
         assert handle.status == "running"
+
+
+async def test_a_handler_that_ends_its_process_still_answers(puppets):
+    @agent_process
+    async def child(w):
+        @w.on("leave")
+        async def leave() -> None:
+            sys.exit("enough")
+
+        await wait()
+
+    @agent_process
+    async def main():
+        w = await agent("w", harness=puppets)
+        handle = spawn(child, w)
+        puppet = await puppets.up("w")
+        await w.send("hello")
+        with anyio.fail_after(20):
+            result = await puppet.bridge.call("leave")
+            with pytest.raises(SystemExit):
+                await handle
+        return result
+
+    result = await main()
+    assert not result.ok
+    assert "'child'" in result.text
+    assert "enough" in result.text
 
 
 async def test_a_call_is_answered_whatever_happens(one_agent, monkeypatch):

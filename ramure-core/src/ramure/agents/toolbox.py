@@ -104,6 +104,13 @@ class Toolbox:
                 text = f"cancelled: the process {offer.scope.name!r} has ended"
                 self._answer(call, running.reply, ok=False, text=text)
             raise
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            if not running.aborted:
+                text = f"{call.tool} ended the process {offer.scope.name!r}: {error!r}"
+                self._answer(call, running.reply, ok=False, text=text)
+            raise
         finally:
             if self._running.get(call.call) is running:
                 del self._running[call.call]
