@@ -19,7 +19,7 @@
     │   ├── AgentStartFailed        it never came up
     │   ├── AgentDied               its program, its tmux or its machine went away
     │   ├── AgentIdle               everybody waits for agents that wait for everybody
-    │   ├── AgentStalled            its model said nothing for ``stall_timeout``
+    │   ├── AgentStalled            its model or a tool was at work for too long
     │   ├── AgentEnded              it was used after its end
     │   ├── NoSuchAgent             the run has no agent of this address
     │   ├── NoTerminal              it has no terminal to be seen
@@ -182,7 +182,7 @@ class AgentIdle(AgentError):
 
 
 class AgentStalled(AgentError):
-    """The agent's model was silent for longer than ``stall_timeout``."""
+    """The agent was silent for longer than ``stall_timeout``, or ``tool_timeout`` in a tool."""
 
 
 class AgentEnded(AgentError):

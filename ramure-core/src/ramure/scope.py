@@ -36,6 +36,10 @@ class Scope(Protocol):
     def open(self) -> bool:
         """True until the process has ended and its handlers' time to finish is over."""
 
+    @property
+    def has_children(self) -> bool:
+        """True while a child process of it is at work."""
+
     def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
         """Run ``work`` as a task of this process, in ``context``; counts as activity."""
 

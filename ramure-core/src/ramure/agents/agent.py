@@ -15,6 +15,7 @@ import anyio
 from ramure.agents.lifecycle import Lifecycle
 from ramure.agents.outbox import Delivery, Outbox
 from ramure.agents.settings import AgentSettings
+from ramure.agents.silence import Silence
 from ramure.agents.toolbox import Offer, Toolbox
 from ramure.errors import (
     AgentDied,
@@ -100,8 +101,7 @@ class Agent:
         self._changed: asyncio.Event | None = None  # there only while somebody waits
         self._outbox = Outbox(self._lifecycle.tell, self.events)
         self._ask_ids = count(1)
-        self._tools_in_flight = 0
-        self._heard = time.monotonic()
+        self._silence = Silence(settings, self._toolbox)
         self._idle_since: float | None = None
         self._nudged = 0
         self._ending: Ending | None = None
@@ -214,7 +214,8 @@ class Agent:
         if burden := self._outbox.burden(message):
             raise self._error(AgentError, f"it takes no messages: {burden}")
         self._announce_tools()
-        self._heard = time.monotonic()
+        if self.idle:
+            self._silence.end()
         return self._outbox.post(message)
 
     @overload
@@ -380,14 +381,14 @@ class Agent:
 
     def hear(self, message: protocol.FromAgent) -> None:
         """A message from the agent's program (called by its lifecycle)."""
-        self._heard = time.monotonic()
+        self._silence.hear(message)
         match message:
             case protocol.Call():
                 self._on_call(message)
             case protocol.Cancel():
                 self._toolbox.abort(message.call)
             case protocol.Activity():
-                self._on_activity(message)
+                self.events.emit(message.type, message.data)
             case protocol.State():
                 self._on_state(message.state)
             case protocol.Queued():
@@ -408,7 +409,13 @@ class Agent:
         self._nudged = 0
         life = self._lifecycle.life
         # Answered where it came from: another life of the agent counts its calls anew.
-        self._toolbox.call(call, life.channel.send if life else self._lifecycle.tell)
+        answer = life.channel.send if life else self._lifecycle.tell
+
+        def reply(result: protocol.Result) -> None:
+            self._silence.end()
+            answer(result)
+
+        self._toolbox.call(call, reply)
 
     def _on_ready(self, ready: protocol.Ready) -> None:
         self.pid = ready.pid
@@ -419,18 +426,11 @@ class Agent:
             {"harness": ready.harness, "version": ready.version, "model": ready.model},
         )
 
-    def _on_activity(self, activity: protocol.Activity) -> None:
-        if activity.type == "tool_start":
-            self._tools_in_flight += 1
-        elif activity.type == "tool_end":
-            self._tools_in_flight = max(0, self._tools_in_flight - 1)
-        self.events.emit(activity.type, activity.data)
-
     def _on_state(self, state: str) -> None:
         if state not in ("busy", "idle") or self.status == "ended":
             return
         self.status = "busy" if state == "busy" else "idle"
-        self._tools_in_flight = 0
+        self._silence.forget_tools()
         self._idle_since = None
         if state == "idle":
             self._idle_since = time.monotonic()
@@ -464,6 +464,7 @@ class Agent:
         self._broken_off |= self.status == "busy" or self._outbox.at_work
         self.status = "restarting"
         self._toolbox.abort_all()
+        self._silence.forget_tools()
         self.events.emit("restarting", {"reason": reason})
         self._change()
 
@@ -504,17 +505,13 @@ class Agent:
         ``waiting``: its process sits in ``wait()``.
         """
         self._lifecycle.tend(now)
-        if self.status == "busy" or self._outbox:
-            self._check_stall(now)
-        elif self.idle and waiting:
+        if self.status not in ("busy", "idle"):
+            return
+        if not self.idle:
+            if stalled := self._silence.too_long(now):
+                self._fail(self._error(AgentStalled, stalled))
+        elif waiting:
             self._nudge(now)
-
-    def _check_stall(self, now: float) -> None:
-        stall = self.settings.stall_timeout
-        working = self._tools_in_flight or self._toolbox.busy
-        if stall and not working and now - self._heard > stall:
-            self._heard = now
-            self._fail(self._error(AgentStalled, f"its model said nothing for {stall:g} s"))
 
     def _nudge(self, now: float) -> None:
         nudge, since = self.settings.nudge, self._idle_since
@@ -541,7 +538,7 @@ class Agent:
         self._come_up()
 
     def _come_up(self) -> None:
-        self._heard = time.monotonic()
+        self._silence.end()
         if self.status in ("starting", "restarting"):
             self.status = "idle"
             self._idle_since = time.monotonic()

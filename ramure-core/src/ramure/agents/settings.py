@@ -15,6 +15,10 @@ STALL_TIMEOUT = 900.0
 """Seconds that a working model may be silent. Long thinking comes without a word."""
 
 
+TOOL_TIMEOUT = 3600.0
+"""Seconds that an agent may be silent while a tool is at work. Builds and test suites take long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Nudge:
     """What to say to an agent that went idle while its process waits.
@@ -41,5 +45,6 @@ class AgentSettings:
     on_failure: OnFailure = "fail"
     start_timeout: float = START_TIMEOUT
     stall_timeout: float | None = STALL_TIMEOUT
+    tool_timeout: float | None = TOOL_TIMEOUT
     nudge: Nudge | None = None
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)

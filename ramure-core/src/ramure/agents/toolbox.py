@@ -32,6 +32,7 @@ class Running:
     """A call at work; ``aborted`` once the agent waits for it no longer."""
 
     call: Call
+    scope: Scope
     reply: Callable[[Result], object]
     handler: Interruption | None = None
     aborted: bool = False
@@ -61,6 +62,16 @@ class Toolbox:
         """True while a call is running."""
         return bool(self._running)
 
+    @property
+    def running(self) -> list[str]:
+        """The tools at work, by name."""
+        return [running.call.tool for running in self._running.values()]
+
+    @property
+    def excused(self) -> bool:
+        """True while one may be waiting for a child process, which has bounds of its own."""
+        return any(running.scope.has_children for running in self._running.values())
+
     def definitions(self) -> list[ToolDef]:
         """All tools, as the model sees them."""
         return [
@@ -84,7 +95,7 @@ class Toolbox:
             self._start(call, offer, reply)
 
     def _start(self, call: Call, offer: Offer, reply: Callable[[Result], object]) -> None:
-        running = Running(call, reply)
+        running = Running(call, offer.scope, reply)
         self._running[call.call] = running
         try:
             running.handler = offer.scope.start(lambda: self._run(running, offer), offer.context)

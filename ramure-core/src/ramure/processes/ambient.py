@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from ramure.agents.settings import (
     STALL_TIMEOUT,
     START_TIMEOUT,
+    TOOL_TIMEOUT,
     AgentSettings,
     Nudge,
     OnFailure,
@@ -48,6 +49,7 @@ async def agent(
     nudge: Nudge | str | None = None,
     start_timeout: float = START_TIMEOUT,
     stall_timeout: float | None = STALL_TIMEOUT,
+    tool_timeout: float | None = TOOL_TIMEOUT,
     **options: Any,
 ) -> Agent:
     """Start a coding agent that this process owns.
@@ -69,6 +71,8 @@ async def agent(
         nudge: what to tell it when it goes idle while the process waits.
         start_timeout: seconds from the program's start to its first word.
         stall_timeout: seconds that its model may be silent while working; None for ever.
+        tool_timeout: seconds that it may be silent while a tool is at work, its own or one of
+            yours that waits for no child process; None for ever.
         options: whatever else the harness understands (``Harness.options``).
 
     Raises:
@@ -92,6 +96,7 @@ async def agent(
         nudge=Nudge(nudge) if isinstance(nudge, str) else nudge,
         start_timeout=start_timeout,
         stall_timeout=stall_timeout,
+        tool_timeout=tool_timeout,
         options=options,
     )
     arguments.check_settings(name, settings)

@@ -73,8 +73,9 @@ def check_settings(name: str, settings: AgentSettings) -> None:
     if not isinstance(settings.nudge, Nudge | None):
         raise UsageError(f"agent {name!r}: nudge={settings.nudge!r} is neither a str nor a Nudge")
     _check_seconds(name, "start_timeout", settings.start_timeout)
-    if settings.stall_timeout is not None:
-        _check_seconds(name, "stall_timeout", settings.stall_timeout)
+    for key in ("stall_timeout", "tool_timeout"):
+        if (seconds := getattr(settings, key)) is not None:
+            _check_seconds(name, key, seconds)
 
 
 def environment(name: str, env: object) -> dict[str, str]:

@@ -141,6 +141,11 @@ class Process:
         return self._open
 
     @property
+    def has_children(self) -> bool:
+        """True while a child process of it is at work."""
+        return any(not child.ended.is_set() for child in self.children)
+
+    @property
     def alive(self) -> bool:
         """True while its body may still start things."""
         return self.status in ("starting", "running")
@@ -505,7 +510,7 @@ class Process:
             or self._terminals
             or (self.endpoints and not agents)
         )
-        if busy or any(not c.ended.is_set() for c in self.children):
+        if busy or self.has_children:
             return 0.0
         quiet = now - self._last_active
         for agent in agents:
