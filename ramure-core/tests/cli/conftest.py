@@ -203,6 +203,14 @@ class Screen:
     def type(self, text):
         os.write(self.fd, text.encode())
 
+    def paste(self, text):
+        """Type much at once; fail where it is not read."""
+        data = text.encode()
+        while data:
+            _, ready, _ = select.select([], [self.fd], [], HANGS)
+            assert ready, f"{len(data)} bytes of a paste are not read"
+            data = data[os.write(self.fd, data[:1024]) :]
+
     def expect(self, text):
         """Read until it has shown ``text``; forget all until then."""
         deadline = time.monotonic() + HANGS

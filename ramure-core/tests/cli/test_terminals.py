@@ -101,6 +101,51 @@ def test_a_closed_window_ends_the_shell(house, live, until):
     until(lambda: not runs(pid), "the shell lives")
 
 
+READS_NOTHING = "stty raw -echo; echo ch''ild=$$.; exec sleep 1000"
+
+
+@pytest.mark.parametrize("leaving", ["closed", "detached"])
+def test_leaving_what_reads_nothing_of_a_large_paste_ends_it(shared, until, leaving):
+    screen = shared.terminal("ssh", "worker", READS_NOTHING)
+    screen.expect("child=")
+    pid = int(screen.expect("."))
+    screen.paste("x" * 1_000_000)
+    if leaving == "closed":
+        os.close(screen.fd)
+        screen.fd = os.open("/dev/null", os.O_RDONLY)
+    else:
+        screen.type("\x1c")
+        screen.expect("detached")
+        assert screen.wait() == 0
+    until(lambda: not runs(pid), "the command lives")
+
+
+def test_a_terminal_of_a_program_that_is_stopped_can_be_left(house, live):
+    screen = house.terminal("ssh", "worker", READS_NOTHING)
+    screen.expect("child=")
+    live.process.send_signal(signal.SIGSTOP)
+    try:
+        screen.paste("x" * 1_000_000)
+        for columns in range(80, 180):
+            screen.resize(columns, 24)
+            time.sleep(0.01)
+        screen.type("\x1c")
+        screen.expect("detached")
+        assert screen.wait() == 0
+    finally:
+        live.process.send_signal(signal.SIGCONT)
+
+
+def test_a_large_paste_arrives_whole_and_in_order(shared):
+    screen = shared.terminal("ssh", "worker", "stty raw -echo; echo go; head -c 300000 | cksum")
+    screen.expect("go")
+    much = "".join(f"{number:05}" for number in range(60_000))
+    screen.paste(much)
+    done = subprocess.run(["cksum"], input=much.encode(), capture_output=True, check=True)
+    screen.expect(done.stdout.decode().strip())
+    assert screen.wait() == 0
+
+
 def test_the_terminal_ends_with_the_run(house, live):
     screen = house.terminal("ssh", "worker")
     screen.expect("on ramure-")

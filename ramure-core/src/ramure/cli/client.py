@@ -51,6 +51,7 @@ class ControlClient:
     def __init__(self, path: Path) -> None:
         self._run = path.stem
         self._rest = bytearray()
+        self._unsent = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(PATIENCE)
         try:
@@ -115,6 +116,26 @@ class ControlClient:
             raise self._silent() from None
         except OSError:
             pass  # the other side has closed: what it said before can still be read
+
+    def offer(self, message: dict[str, Any]) -> None:
+        """Send one line without waiting; what the run does not read now is left for ``flush``."""
+        self._unsent += json.dumps(message).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was offered, as far as the run reads it now."""
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent, socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            pass
+        except OSError:  # as in send()
+            self._unsent.clear()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something that was offered is left."""
+        return bool(self._unsent)
 
     def receive(self) -> dict[str, Any] | None:
         """The next line; None once the run has closed the connection."""

@@ -13,7 +13,7 @@ from ramure.cli.pty import shell_code
 from ramure.errors import RunDied, RunError
 
 WINDOW = 16
-"""Frames that may be on their way to the command at a time; see ``ramure.run.piped``."""
+"""Frames that may be on their way to the command at a time; see ``ramure.run.intake``."""
 
 PIECE = 32_768
 """Bytes of stdin that travel in one frame, at the most."""

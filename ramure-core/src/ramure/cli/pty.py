@@ -23,6 +23,15 @@ RESET = b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?25h\x1b[0
 
 FULL_SCREEN, NORMAL_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
 
+WINDOW = 16
+"""Frames of keys that may be on their way at a time; see ``ramure.run.intake``."""
+
+PIECE = 4096
+"""Bytes that travel in one frame, at the most."""
+
+TYPED_AHEAD = 16 * 1024 * 1024
+"""Bytes that are kept for a command that does not read; then the terminal keeps them."""
+
 
 def is_there() -> bool:
     """Whether a person sits at a terminal here, whom a program could speak with."""
@@ -74,40 +83,45 @@ class Terminal:
         code: int | None = None
         try:
             with _raw(self._in), _resizes() as resized, selectors.DefaultSelector() as selector:
-                for source in (self._in, client.fileno(), resized):
+                for source in (client.fileno(), resized):
                     selector.register(source, selectors.EVENT_READ)
-                code = self._converse(client, detach, resized, selector)
+                code = self._converse(client, _Keys(self._in, detach), resized, selector)
         finally:
             if code is None:
                 self._write((NORMAL_SCREEN if self._full_screen else b"") + RESET)
         return code
 
     def _converse(
-        self, client: ControlClient, detach: bytes, resized: int, selector: selectors.BaseSelector
+        self, client: ControlClient, keys: _Keys, resized: int, selector: selectors.BaseSelector
     ) -> int | None:
         # The window may have changed since the run was told its size; from now on changes are seen.
-        client.send({"resize": list(self.size)})
-        code = self._show(client.pending())
+        client.offer({"resize": list(self.size)})
+        code = self._show(client.pending(), keys)
         while code is None:
-            for key, _ in selector.select():
-                if key.fd == self._in:
-                    typed = os.read(self._in, CHUNK)
-                    before, found, _ = typed.partition(detach) if detach else (typed, b"", b"")
-                    if before:
-                        client.send({"data": base64.b64encode(before).decode()})
-                    if found or not typed:
+            keys.register(selector)
+            unsent = selectors.EVENT_WRITE if client.unsent else 0
+            selector.modify(client.fileno(), selectors.EVENT_READ | unsent)
+            for key, events in selector.select():
+                if key.fd == keys.source:
+                    left = keys.read()
+                    keys.pass_on(client)
+                    if left:
                         return None
                 elif key.fd == resized:
                     os.read(resized, CHUNK)
-                    client.send({"resize": list(self.size)})
+                    client.offer({"resize": list(self.size)})
+                elif events & selectors.EVENT_READ:
+                    code = self._show(client.arrived(), keys)
+                    keys.pass_on(client)
                 else:
-                    code = self._show(client.arrived())
+                    client.flush()
         return code
 
-    def _show(self, frames: list[dict[str, Any]] | None) -> int | None:
+    def _show(self, frames: list[dict[str, Any]] | None, keys: _Keys) -> int | None:
         if frames is None:
             raise RunDied("the run ended")
         for frame in frames:
+            keys.travelling -= frame.get("taken", 0)
             if "data" in frame:
                 shown = base64.b64decode(frame["data"])
                 on, off = shown.rfind(FULL_SCREEN), shown.rfind(NORMAL_SCREEN)
@@ -122,6 +136,44 @@ class Terminal:
     def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._out, data) :]
+
+
+class _Keys:
+    """What is typed: read at once, so that leaving works; sent as the command takes it.
+
+    Attributes:
+        source: where it comes from, a file descriptor.
+        travelling: frames on their way.
+    """
+
+    def __init__(self, source: int, detach: bytes) -> None:
+        self.source = source
+        self.travelling = 0
+        self._detach = detach
+        self._typed = bytearray()
+
+    def register(self, selector: selectors.BaseSelector) -> None:
+        """Listen to the keys, unless too much was typed ahead."""
+        listening = self.source in selector.get_map()
+        if len(self._typed) < TYPED_AHEAD and not listening:
+            selector.register(self.source, selectors.EVENT_READ)
+        elif len(self._typed) >= TYPED_AHEAD and listening:
+            selector.unregister(self.source)
+
+    def read(self) -> bool:
+        """Take what was typed; True where it says that the person leaves."""
+        data = os.read(self.source, CHUNK)
+        before, found, _ = data.partition(self._detach) if self._detach else (data, b"", b"")
+        self._typed += before
+        return bool(found) or not data
+
+    def pass_on(self, client: ControlClient) -> None:
+        """Send what fits into the window."""
+        while self._typed and self.travelling < WINDOW:
+            piece = self._typed[:PIECE]
+            del self._typed[:PIECE]
+            self.travelling += 1
+            client.offer({"data": base64.b64encode(piece).decode()})
 
 
 @contextmanager

@@ -1,32 +1,23 @@
 """A command on any machine for a person's pipes: no terminal, and its two outputs kept apart.
 
-The frames (see ``rpc.py``)::
+The frames (see ``rpc.py``, and ``intake.py`` for the first line)::
 
     → {"data": "aGkK"}, {"eof": true}    what the command reads, base64, and its end
-    ← {"taken": 1}                       so many frames of that have been taken by the command
     ← {"data": "…"}, {"errors": "…"}     what it writes to stdout and to stderr
     ← {"exit": 0}                        the last frame; or {"error": "…"}
-
-Whoever sends has at most ``WINDOW`` frames on their way that are not taken yet. So this side always
-reads what comes, and learns of a person who leaves although the command reads nothing.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import anyio
 from anyio.abc import ByteReceiveStream
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from ramure.machine import Machine, Process
+from ramure.machine import Machine
+from ramure.run.intake import Intake
 from ramure.run.rpc import Frames
-
-WINDOW = 16
-"""Frames that may be on their way to the command at a time."""
 
 DRAIN = 1.0
 """Seconds of silence after the command's end; then only a child still holds its outputs."""
@@ -46,45 +37,27 @@ async def serve_command(
         FileNotFoundError, MachineGone, LinkBroken: as ``Machine.open_process``.
     """
     process = await machine.open_process(list(command), cwd=cwd, env=env)
-    typed, read = anyio.create_memory_object_stream[bytes](WINDOW)
     outputs = _Outputs(frames)
-    async with process, typed, read, anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen, frames, typed, tasks.cancel_scope)
-        tasks.start_soon(_feed, process, read, frames)
-        tasks.start_soon(outputs.pass_on, process.stdout, "data")
-        tasks.start_soon(outputs.pass_on, process.stderr, "errors")
-        code = await process.wait()
-        await outputs.drained()
-        await frames.send({"exit": code})
-        tasks.cancel_scope.cancel()
+    with Intake(process, frames) as intake:
+        async with process, anyio.create_task_group() as tasks:
+            tasks.start_soon(_listen, frames, intake, tasks.cancel_scope)
+            tasks.start_soon(intake.feed)
+            tasks.start_soon(outputs.pass_on, process.stdout, "data")
+            tasks.start_soon(outputs.pass_on, process.stderr, "errors")
+            code = await process.wait()
+            await outputs.drained()
+            await frames.send({"exit": code})
+            tasks.cancel_scope.cancel()
 
 
-async def _listen(
-    frames: Frames, typed: MemoryObjectSendStream[bytes], whole: anyio.CancelScope
-) -> None:
+async def _listen(frames: Frames, intake: Intake, whole: anyio.CancelScope) -> None:
     """What the person sends; once they have gone, the command ends."""
     while (frame := await frames.receive()) is not None:
         if frame.get("eof"):
-            typed.close()
-            continue
-        try:
-            typed.send_nowait(base64.b64decode(frame["data"], validate=True))
-        except (KeyError, TypeError, binascii.Error, anyio.ClosedResourceError):
-            continue  # a frame that means nothing
-        except anyio.BrokenResourceError:
-            continue  # the command reads no more
-        except anyio.WouldBlock:
+            intake.end()
+        elif not intake.take(frame):
             break  # nobody who keeps to the window comes here
     whole.cancel()
-
-
-async def _feed(process: Process, read: MemoryObjectReceiveStream[bytes], frames: Frames) -> None:
-    async for data in read:
-        # Where the command reads no more, it does not matter what comes.
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await process.stdin.send(data)
-        await frames.send({"taken": 1})
-    await process.stdin.aclose()
 
 
 class _Outputs:

@@ -8,6 +8,7 @@ terminals travel::
     → {"jsonrpc": "2.0", "id": 1, "method": "terminal", "params": {"agent": "worker", …}}
     ← {"jsonrpc": "2.0", "id": 1, "result": {…}}
     → {"data": "bHMK"}              what was typed, base64
+    ← {"taken": 1}                  so many frames of that have been taken (``intake.py``)
     ← {"data": "…"}                 what the terminal shows
     → {"resize": [120, 40]}         columns, rows
     ← {"exit": 0}                   the last frame; or {"error": "…"}

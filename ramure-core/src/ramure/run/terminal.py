@@ -1,14 +1,20 @@
-"""A person's terminal on any machine: a pty there, and frames to wherever the person is."""
+"""A person's terminal on any machine: a pty there, and frames to wherever the person is.
+
+The frames are those of ``rpc.py``; what is typed keeps to the window of ``intake.py``, and the
+terminal's size does not wait behind it.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 import anyio
 
 from ramure.machine import Machine, Process
+from ramure.run.intake import Intake
 from ramure.run.rpc import Frames
 from ramure.values import PtySize
 
@@ -39,15 +45,19 @@ async def serve_terminal(
         FileNotFoundError, MachineGone, LinkBroken: as ``Machine.open_process``.
     """
     process = await machine.open_process(list(command), cwd=cwd, env=env, pty=size)
-    async with process, anyio.create_task_group() as tasks:
-        shown = anyio.Event()
-        tasks.start_soon(_show, process, frames, shown)
-        tasks.start_soon(_type, process, frames, tasks.cancel_scope)
-        code = await process.wait()
-        with anyio.move_on_after(DRAIN):
-            await shown.wait()
-        await frames.send({"exit": code})
-        tasks.cancel_scope.cancel()
+    sizes = _Sizes()
+    with Intake(process, frames) as intake:
+        async with process, anyio.create_task_group() as tasks:
+            shown = anyio.Event()
+            tasks.start_soon(_show, process, frames, shown)
+            tasks.start_soon(_listen, frames, intake, sizes, tasks.cancel_scope)
+            tasks.start_soon(intake.feed)
+            tasks.start_soon(sizes.follow, process)
+            code = await process.wait()
+            with anyio.move_on_after(DRAIN):
+                await shown.wait()
+            await frames.send({"exit": code})
+            tasks.cancel_scope.cancel()
 
 
 async def _show(process: Process, frames: Frames, shown: anyio.Event) -> None:
@@ -58,16 +68,35 @@ async def _show(process: Process, frames: Frames, shown: anyio.Event) -> None:
         shown.set()
 
 
-async def _type(process: Process, frames: Frames, terminal: anyio.CancelScope) -> None:
+async def _listen(
+    frames: Frames, intake: Intake, sizes: _Sizes, terminal: anyio.CancelScope
+) -> None:
     """What the person does; once they have gone, the terminal ends."""
     while (frame := await frames.receive()) is not None:
-        try:
-            if "data" in frame:
-                await process.stdin.send(base64.b64decode(frame["data"]))
-            elif "resize" in frame:
-                await process.resize(pty_size(*frame["resize"]))
-        except (binascii.Error, TypeError, ValueError):
-            continue  # a frame that means nothing
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            return  # the command has ended; its exit is on the way
+        if "resize" in frame:
+            sizes.take(frame["resize"])
+        elif not intake.take(frame):
+            break  # nobody who keeps to the window comes here
     terminal.cancel()
+
+
+class _Sizes:
+    """The sizes that the person's window takes, of which only the last one matters."""
+
+    def __init__(self) -> None:
+        self._last: PtySize | None = None
+        self._changed = anyio.Event()
+
+    def take(self, size: Any) -> None:
+        """Note a size; one that means nothing is left out."""
+        with suppress(TypeError, ValueError, OverflowError):
+            self._last = pty_size(*size)
+            self._changed.set()
+
+    async def follow(self, process: Process) -> None:
+        """Give the terminal each size that is still the last one when it is its turn."""
+        while True:
+            await self._changed.wait()
+            self._changed = anyio.Event()
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                await process.resize(cast("PtySize", self._last))
