@@ -16,6 +16,8 @@ ListenAddress {address}
 HostKey {folder}/host_key
 PidFile none
 AuthorizedKeysFile {folder}/authorized
+AuthorizedKeysCommand /bin/cat {folder}/authorized
+AuthorizedKeysCommandUser {user}
 StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -83,6 +85,7 @@ class Server:
             address=self.address,
             folder=self.folder,
             home=self.home,
+            user=getuser(),
             env=variables,
             more=more,
         )
@@ -148,6 +151,10 @@ class Server:
                     ours.add(int(entry.name))
                     found.append(int(entry.name))
         return found
+
+    def processes(self):
+        """All of the server."""
+        return [self._process.pid, *self.sessions()]
 
     def drop(self):
         """End all connections, rudely; the server goes on."""

@@ -27,7 +27,7 @@ async def ask(connection: Connection, function: str, *arguments: str) -> ExecRes
     word = new_word()
     out, err = Capture(LIMIT), Capture(LIMIT)
     try:
-        await process.begin(f'echo "{word} ok $$";{call(function, *arguments)}', word)
+        await process.begin([f'echo "{word} ok $$";{call(function, *arguments)}'], word)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(out.read, process.stdout)
             tasks.start_soon(err.read, process.stderr)

@@ -26,7 +26,7 @@ from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
 from ramure_ssh.image import LEASE
 from ramure_ssh.process import Killer, SocketProcess, SSHProcess
-from ramure_ssh.script import READ, call, exports, line, new_word, quote, words
+from ramure_ssh.script import BOOT, READ, exports, new_word, quote, words
 
 REMOVAL = 30.0
 """Seconds that the removal of a machine may take."""
@@ -35,6 +35,8 @@ DIALS, PAUSE = 100, 0.05
 """How often a socket is dialled where somebody is about to listen; seconds in between."""
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+_SHELL = f"sh -c '{READ}'"
 
 WHERE = """cd -- "$w" 2>/dev/null||{ e=EACCES;[ -d "$w" ]||e=ENOTDIR;[ -e "$w" ]||e=ENOENT;\
 printf '%s\\n' "$m $e $w";exit 1; };"""
@@ -84,7 +86,6 @@ class SSHMachine(Machine):
         self.workdir, self.state_dir = record.workdir, record.folder
         self.tools_dir = f"{record.home}/.ramure/tools"
         self._gone = False
-        self._known_users: set[str] = set()
 
     async def open_process(
         self,
@@ -118,33 +119,27 @@ class SSHMachine(Machine):
         """As ``open_process``; the host itself kills it ``due`` seconds after its start."""
         check_command(command, env)
         self._check_there()
+        if user is not None and not _USER.fullmatch(user):
+            raise PermissionError(errno.EPERM, f"{user!r} is no name of a user")
         mark, word = secrets.token_hex(8), new_word()
-        where = self.workdir if cwd is None else absolute(self, cwd)
-        if user is not None:
-            await self._introduce(user)
-        script = self._script(command, where, env or {}, user, word, mark, due)
-        if pty is None:
-            session = await self._session(self._as(user, f"sh -c '{READ}'"))
-        else:
-            file = await self._store(script, user, mark)
-            session = await self._session(self._as(user, f"sh {quote(file)}"), pty)
-        process = SSHProcess(self.connection, self.name, session, self._killer(mark, user))
+        killer = partial(self.connection.warden.kill, self.name, mark, user)
+        scripts = [
+            self._door(word, mark, user, due),
+            self._script(word, mark, command, cwd, env or {}, user),
+        ]
         try:
             if pty is None:
-                await process.begin(script, word)
+                session = await self._session(BOOT)
+                said = self._in_turn(user, *scripts)
             else:
-                await process.begun(word)
+                session = await self._in_terminal(pty, mark, user, killer, *scripts)
+                said = []
+            process = SSHProcess(self.connection, self.name, session, killer, user)
+            await _begin(process, said, word)
         except UnfitAccount as error:
-            session.close()
             if user is None:
                 raise
             raise PermissionError(errno.EPERM, f"cannot run as {user!r}: {error}") from None
-        except (OSError, MachineGone):
-            session.close()
-            raise
-        except BaseException:
-            await abandon(process)
-            raise
         return process
 
     async def _session(self, command: str, pty: PtySize | None = None) -> ChannelSession:
@@ -161,23 +156,37 @@ class SSHMachine(Machine):
 
     # --- what the host is told
 
+    def _door(self, word: str, mark: str, user: str | None, due: float | None) -> str:
+        """What our own user says first: that it may begin, whose it is, until when."""
+        # The host may look for the first time at once.
+        left = "-" if due is None else math.ceil(due) + self.record.every
+        parts = [
+            f"m={word};d={quote(self.state_dir)};",
+            '[ -d "$d" ]&&[ ! -e "$d/ending" ]||{ echo "$m gone";exit 1; };',
+            f': >"$d/as-{user}";' if user else "",
+            f'echo "{left} $$ {user or ""}" >"$d/due-{mark}";' if user or due else "",
+            f'[ ! -e "$d/no-{mark}" ]||exit 1;',
+        ]
+        return "".join(parts)
+
     def _script(
         self,
-        command: Command,
-        where: str,
-        env: Mapping[str, str],
-        user: str | None,
         word: str,
         mark: str,
-        due: float | None,
+        command: Command,
+        cwd: str | None,
+        env: Mapping[str, str],
+        user: str | None,
     ) -> str:
+        """What whoever runs the command says."""
         marks = f'export {MARKS}="${{{MARKS}:+${MARKS}:}}{self.record.mark}:{mark}";'
         items: Sequence[str] = (
             [self.record.shell, "-c", command] if isinstance(command, str) else command
         )
+        where = self.workdir if cwd is None else absolute(self, cwd)
         parts = [
             f"m={word};d={quote(self.state_dir)};w={quote(where)};",
-            self._guard(mark, due) if user is None else _identity(user),
+            _identity(user) if user else "",
             WHERE,
             exports({**self.record.env, **env}),
             marks,
@@ -188,66 +197,44 @@ class SSHMachine(Machine):
         ]
         return "".join(parts)
 
-    def _guard(self, mark: str, due: float | None) -> str:
-        """What only the machine's own user can say: that it is there; the deadline."""
-        there = '[ -d "$d" ]&&[ ! -e "$d/ending" ]||{ echo "$m gone";exit 1; };'
-        if due is None:
-            return there
-        # The host may look for the first time at once.
-        return f'{there}echo "{math.ceil(due) + self.record.every} $$" >"$d/due-{mark}";'
-
-    def _as(self, user: str | None, command: str) -> str:
-        if user is None:
-            return f"exec {command}"
+    def _as(self, user: str, command: str) -> str:
         become = "runuser" if self.record.become == "runuser" else "sudo -n -H"
         return f"exec {become} -u {user} -- {command}"
 
-    async def _introduce(self, user: str) -> None:
-        """Leave a note that ``user`` may have processes here; whoever removes the machine looks."""
-        if not _USER.fullmatch(user):
-            raise PermissionError(errno.EPERM, f"{user!r} is no name of a user")
-        if user not in self._known_users:
-            note = f"{self.state_dir}/as-{user}"
-            await Machine.exec(self, ["sh", "-c", ': >"$0"', note], check=True, cwd="/")
-            self._known_users.add(user)
+    def _in_turn(self, user: str | None, door: str, script: str) -> list[str]:
+        """The scripts, of which each reads the next."""
+        return [door + script] if user is None else [door + self._as(user, _SHELL), script]
 
-    async def _store(self, script: str, user: str | None, mark: str) -> str:
-        """Put a script where a terminal's shell finds it: what is typed there would be shown."""
+    async def _in_terminal(
+        self,
+        pty: PtySize,
+        mark: str,
+        user: str | None,
+        killer: Killer,
+        door: str,
+        script: str,
+    ) -> ChannelSession:
+        """A session with a terminal, which would show what is typed: its shell gets files."""
         word = new_word()
+        ours = f"{self.state_dir}/start-{mark}"
+        # Called by the marks: whoever kills what carries one removes it.
+        theirs = f"/tmp/.ramure-{self.record.mark}-{mark}"  # noqa: S108 never one that is there
+        done = f'echo "{word} ok $$"'
         if user is None:
-            path = f"f={quote(f'{self.state_dir}/start-{mark}')}"
+            said = [_keep(ours, done), door + script]
         else:
-            path = "f=$(mktemp /tmp/.ramure-XXXXXXXX)"
-        session = await self._session(self._as(user, f"sh -c '{READ}'"))
-        process = SSHProcess(self.connection, self.name, session, _nobody)
+            there = door + self._as(user, f"sh {theirs}")
+            said = [_keep(ours, self._as(user, _SHELL)), there, _keep(theirs, done), script]
+        storing = SSHProcess(self.connection, self.name, await self._session(BOOT), killer)
+        await _begin(storing, said, word)
+        storing.discard()
         try:
-            keep = 'IFS= read -r s&&printf "%s\\n" "$s" >"$f"'
-            session.write(line(f'umask 077;{path}&&{keep}&&echo "{word} ok $$ $f"'))
-            session.write(b'rm -f "$0";' + line(script))
-            return " ".join(await process.begun(word))
-        except UnfitAccount as error:
-            if user is None:
-                raise
-            raise PermissionError(errno.EPERM, f"cannot run as {user!r}: {error}") from None
-        finally:
-            session.close()
+            return await self._session(f"exec sh {quote(ours)}", pty)
+        except BaseException:
+            await to_end(partial(killer, None))
+            raise
 
     # --- its end
-
-    def _killer(self, mark: str, user: str | None) -> Killer:
-        if user is None or self.record.become == "runuser":
-            return partial(self.connection.warden.kill, self.name, mark)
-        return partial(self._kill_as, user, mark)
-
-    async def _kill_as(self, user: str, mark: str, pid: int | None) -> None:
-        """Kill what belongs to another user: only they may."""
-        with anyio.move_on_after(5):
-            session = await self.connection.start(self._as(user, f"sh -c '{READ}'"))
-            try:
-                session.write(line(call("slay", mark, str(pid or ""))))
-                await session.ended.wait()
-            finally:
-                session.close()
 
     async def destroy(self) -> None:
         """Kill what still runs there, and remove the state folder. The work stays.
@@ -304,10 +291,25 @@ class _Timed(Machine):
         """Nothing: it is not this object's to end."""
 
 
+def _keep(file: str, then: str) -> str:
+    """What puts the next line into a new file, as a script that removes itself."""
+    # The third character that separates words by default is the newline.
+    own = 'rm -f "$0";n=${IFS#??};'
+    return f'umask 077;set -C;IFS= read -r s&&echo {quote(own)}"$s" >{quote(file)}&&{then}'
+
+
+async def _begin(process: SSHProcess, scripts: Sequence[str], word: str) -> None:
+    """Have a process begin, or leave nothing of it."""
+    try:
+        await process.begin(scripts, word)
+    except (OSError, MachineGone, UnfitAccount):
+        process.discard()
+        raise
+    except BaseException:
+        await abandon(process)
+        raise
+
+
 def _identity(user: str) -> str:
     """What some ways to become a user leave as it was."""
     return f"HOME=~{user};USER={user};LOGNAME={user};export HOME USER LOGNAME;"
-
-
-async def _nobody(_: int | None) -> None:
-    """There is nobody to kill."""

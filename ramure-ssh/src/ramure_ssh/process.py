@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import anyio
@@ -35,23 +35,29 @@ class SSHProcess(Process):
     """A command that has been started, over a session of its own."""
 
     def __init__(
-        self, connection: Connection, machine: str, session: ChannelSession, killer: Killer
+        self,
+        connection: Connection,
+        machine: str,
+        session: ChannelSession,
+        killer: Killer,
+        user: str | None = None,
     ) -> None:
         self.stdin, self.stdout, self.stderr = session.stdin, session.stdout, session.stderr
         self._connection = connection
         self._machine = machine
         self._session = session
         self._killer = killer
+        self._user = user
         self.pid: int | None = None
 
-    async def begin(self, script: str, word: str) -> None:
-        """Have ``script`` run, which begins its reports with ``word``; hear how that goes.
+    async def begin(self, scripts: Sequence[str], word: str) -> None:
+        """Have scripts run of which each reads the next; hear by ``word`` how that goes.
 
         Raises:
             OSError, MachineGone, UnfitAccount, LinkBroken: as ``Machine.open_process``.
         """
         with suppress(BrokenResourceError):  # what it says tells more
-            self._session.write(line(script))
+            self._session.write(b"".join(map(line, scripts)))
         await self.begun(word)
 
     async def begun(self, word: str) -> list[str]:
@@ -118,7 +124,7 @@ class SSHProcess(Process):
     async def signal(self, number: int) -> None:
         """See ``Process.signal``."""
         if self.running and self.pid is not None:
-            self._connection.warden.signal(number, self.pid)
+            self._connection.warden.signal(number, self._user, self.pid)
 
     async def kill(self) -> None:
         """See ``Process.kill``. Where the host is out of reach, as soon as it is back."""
@@ -129,6 +135,10 @@ class SSHProcess(Process):
         if self._connection.up:
             with anyio.move_on_after(1):
                 await self._session.ended.wait()
+
+    def discard(self) -> None:
+        """Let go of what has not begun."""
+        self._session.close()
 
     async def resize(self, size: PtySize) -> None:
         """See ``Process.resize``."""

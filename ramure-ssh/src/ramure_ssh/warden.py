@@ -68,23 +68,23 @@ class Warden:
         self._machines.pop(machine, None)
         self.gone.discard(machine)
 
-    async def kill(self, machine: str, mark: str, pid: int | None) -> None:
+    async def kill(self, machine: str, mark: str, user: str | None, pid: int | None) -> None:
         """Have all that carries a mark killed: now, or as soon as the host is in reach.
 
-        Without a process, it may not have begun yet: then it never will.
+        Without a process, it may not have begun yet: then it never will. ``user``: whose it is.
 
         Waits for the host's word, but not for long.
         """
         number = next(self._numbers)
-        line = f"kill {number} {machine} {mark} {pid or ''}"
+        line = f"kill {number} {machine} {mark} {pid or '-'} {user or ''}"
         killing = self._killings[number] = _Killing(line)
         if self._say(line):
             with anyio.move_on_after(CONFIRMED):
                 await killing.done.wait()
 
-    def signal(self, number: int, pid: int) -> None:
-        """Have a signal sent to a process group."""
-        self._say(f"signal {number} {pid}")
+    def signal(self, number: int, user: str | None, pid: int) -> None:
+        """Have a signal sent to a process group; ``user``: whose it is."""
+        self._say(f"signal {number} {pid} {user or ''}")
 
     def give_up(self) -> None:
         """The host is out of reach for good."""

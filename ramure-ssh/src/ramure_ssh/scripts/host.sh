@@ -9,6 +9,29 @@ find_base() {
   if [ ${#base} -gt 44 ]; then base=/tmp/.ramure-$(id -u)/machines; fi
 }
 
+# Run what follows the name of a user as that user.
+become() {
+  who=$1; shift
+  if [ "$(id -u)" = 0 ] && command -v runuser >/dev/null; then runuser -u "$who" -- "$@"
+  else sudo -n -H -u "$who" -- "$@"
+  fi
+}
+
+# Call a function as user $1, with the arguments that follow it; as ourselves where there is none,
+# and where we are root, to whom all is allowed.
+as() {
+  who=$1; shift
+  if [ -z "$who" ] || [ "$(id -u)" = 0 ]; then "$@"
+  else become "$who" sh -c 'host_sh=$1; eval "$1"; shift; borrowed=1; "$@"' ramure "$host_sh" "$@"
+  fi
+}
+
+# Whether process $1 runs, whosever it is.
+runs() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 2>&1; }
+
+# A moment.
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
+
 # The processes that carry mark $1, and those that descend from them, or from process $2 or its
 # group. Sets $found.
 look() {
@@ -36,6 +59,7 @@ look() {
 
 # Kill all that carries mark $1, and all of process $2; fails where something is left.
 slay() {
+  rm -f /tmp/.ramure-*"$1"* # what was to be started
   clean=0; rounds=0; root=$2
   while [ $clean -lt 2 ]; do
     [ $rounds -lt 200 ] || return 1
@@ -44,7 +68,8 @@ slay() {
     root=
     if [ -n "$found" ]; then
       clean=0
-      kill -STOP $found 2>/dev/null # none of them is to see another's end
+      # None of them is to see another's end. A sudo would stop with its command, for ever.
+      [ -n "$borrowed" ] || kill -STOP $found 2>/dev/null
       kill -9 $found 2>/dev/null
     else clean=$((clean + 1))
     fi
@@ -52,11 +77,30 @@ slay() {
   done
 }
 
-# Kill all that carries mark $2, and all of process $3. Without one, what is to carry the mark may be
-# about to begin: it looks for a file in the machine's folder $1 at the last moment.
+# Kill all that carries mark $2, and all of process $3; as user $4, if it is another's. Without a
+# process, what is to carry the mark may be about to begin: it looks for a file in the machine's
+# folder $1 at the last moment. What makes us another user is a process of root's, which ends by itself.
 stop() {
-  if [ -z "$3" ] && [ -d "$1" ]; then : >"$1/no-$2"; slay "$2"; sleep 0.1 2>/dev/null || sleep 1; fi
-  slay "$2" "$3"
+  root=$3; tries=0
+  if [ -z "$root" ] && [ -d "$1" ]; then : >"$1/no-$2"; rm -f "$1/start-$2"; fi
+  [ -z "$4" ] || read -r left root who 2>/dev/null <"$1/due-$2"
+  first=$root
+  if [ -z "$3" ]; then as "$4" slay "$2" "$first"; pause; fi
+  as "$4" slay "$2" "$first"
+  while [ -n "$4" ] && [ -n "$first" ] && runs "$first" && [ $tries -lt 20 ]; do
+    tries=$((tries + 1)); pause
+    as "$4" slay "$2" "$first"
+  done
+}
+
+# Send signal $1 to the process group of process $2; of user $3, if it is another's: what made us that
+# user is not meant.
+send() {
+  if [ -z "$3" ]; then kill "-$1" "-$2"
+  else
+    group=$(ps -A -o pid= -o pgid= | awk -v pid="$2" '$1 == pid { print $2 }')
+    [ -z "$group" ] || become "$3" sh -c 'kill "-$0" "-$1"' "$1" "$group"
+  fi 2>/dev/null
 }
 
 # Remove the machine in folder $1, whose mark is $2; the watch over it, too, unless that is us.
@@ -64,9 +108,7 @@ remove() {
   read -r watch 2>/dev/null <"$1/watch" && [ "$watch" != "$RAMURE_WATCH" ] && slay "RAMURE_WATCH=$watch"
   [ ! -d "$1" ] || echo >"$1/ending"
   for file in "$1"/as-*; do
-    [ -e "$file" ] && [ "$(id -u)" != 0 ] || continue
-    sudo -n -u "${file##*/as-}" -- sh -c "$host_sh
-slay $2" 2>/dev/null
+    [ ! -e "$file" ] || as "${file##*/as-}" slay "$2" 2>/dev/null
   done
   slay "$2" || { echo 'some of its processes could not be killed' >&2; return 1; }
   rm -rf "$1" || return 1
@@ -76,7 +118,8 @@ slay $2" 2>/dev/null
 }
 
 # Watch over the machine in folder $1, whose mark is $2: where its program says nothing for $3
-# seconds, remove it; and keep commands' deadlines. Looks every $4 seconds.
+# seconds, remove it; and keep the deadlines of commands: files with the seconds that are left (-: any
+# number), the process, and its user. Looks every $4 seconds.
 watch() {
   quiet=0
   while sleep "$4" && [ -d "$1" ]; do
@@ -84,11 +127,11 @@ watch() {
     if [ $quiet -ge "$3" ]; then remove "$1" "$2"; return; fi
     for file in "$1"/due-*; do
       [ -e "$file" ] || continue
-      read -r left pid <"$file" && [ -n "$pid" ] || continue
-      left=$((left - $4))
-      if ! kill -0 "$pid" 2>/dev/null; then rm -f "$file"
-      elif [ $left -gt 0 ]; then echo "$left $pid" >"$file"
-      else rm -f "$file"; slay "${file##*/due-}" "$pid"
+      read -r left pid user <"$file" && [ -n "$pid" ] || continue
+      if ! runs "$pid"; then rm -f "$file"
+      elif [ "$left" = - ]; then continue
+      elif [ $((left - $4)) -gt 0 ]; then echo "$((left - $4)) $pid $user" >"$file"
+      else stop "$1" "${file##*/due-}" "$pid" "$user" & rm -f "$file"
       fi
     done
   done
@@ -134,11 +177,11 @@ list() {
 serve() {
   find_base
   echo ready
-  while read -r verb one two three four; do
+  while read -r verb one two three four five; do
     case $verb in
       alive) if [ -d "$base/$one" ]; then : >"$base/$one/alive"; else echo "gone $one"; fi ;;
-      kill) (stop "$base/$two" "$three" "$four"; echo "killed $one") & ;;
-      signal) kill "-$one" "-$two" 2>/dev/null ;;
+      kill) (stop "$base/$two" "$three" "${four#-}" "$five"; echo "killed $one") & ;;
+      signal) send "$one" "$two" "$three" & ;;
     esac
   done
 }
