@@ -93,6 +93,25 @@ async def backend(docker_host):
 
 
 @pytest.fixture
+def own_engine(engine):
+    """An engine of this test's own, to be stopped; ``engine`` only says that there can be one."""
+    own = docker_engine.Engine.start()
+    docker_engine.add_image(own.url, "ramure-test/bare", docker_engine.docker_images.bare())
+    yield own
+    own.go_on()
+    own.end()
+
+
+@pytest.fixture
+async def own_box(own_engine):
+    """A backend and a machine of it on an engine of the test's own."""
+    backend = DockerBackend()
+    image, host = DockerImage("ramure-test/bare", network="none"), own_engine.host
+    yield backend, await backend.provision(image, host, name="box", labels={"ramure.run": "own"})
+    await backend.aclose()
+
+
+@pytest.fixture
 async def make(backend, api):
     """Make machines; all of them are gone after the test."""
     made = []

@@ -5,22 +5,9 @@ from contextlib import suppress
 import anyio
 import pytest
 
-import docker_engine
 from ramure.errors import LinkBroken, MachineError, MachineGone
-from ramure.values import Host
-from ramure_docker import DockerImage
-from ramure_docker.backend import DockerBackend
 
 HANGS = 90
-
-
-@pytest.fixture
-def own(engine):
-    """An engine of this test's own; ``engine`` only says that there can be one."""
-    own = docker_engine.Engine.start()
-    docker_engine.add_image(own.url, "ramure-test/bare", docker_engine.docker_images.bare())
-    yield own
-    own.end()
 
 
 async def answered(box):
@@ -33,11 +20,8 @@ async def answered(box):
 
 # The SDK leaves sockets open that it could not connect.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_a_restart(own, monkeypatch):
-    monkeypatch.setenv("DOCKER_HOST", own.url)
-    backend = DockerBackend()
-    image = DockerImage("ramure-test/bare", network="none")
-    box = await backend.provision(image, Host("docker"), name="box", labels={"ramure.run": "r"})
+async def test_a_restart(own_engine, own_box):
+    backend, box = own_box
 
     async def waits():
         with pytest.raises(MachineError):
@@ -48,12 +32,11 @@ async def test_a_restart(own, monkeypatch):
             tasks.start_soon(waits)
             while not (await box.exec("test -e /tmp/up")).ok:
                 await anyio.sleep(0.05)
-            await anyio.to_thread.run_sync(own.stop)
+            await anyio.to_thread.run_sync(own_engine.stop)
         with pytest.raises((LinkBroken, MachineGone)):
             await box.exec("true")
-        await anyio.to_thread.run_sync(own.launch)
+        await anyio.to_thread.run_sync(own_engine.launch)
         with pytest.raises(MachineGone):
             await answered(box)
         await box.destroy()
-        assert await backend.find({"ramure.run": "r"}, host=Host("docker")) == []
-        await backend.aclose()
+        assert await backend.find({"ramure.run": "own"}, host=own_engine.host) == []

@@ -20,6 +20,7 @@ from pathlib import Path
 import docker
 
 import docker_images
+from ramure.values import Host
 
 PATIENCE = 60
 PROGRAMS = ("busybox", "dockerd", "containerd", "runc", "iptables", "unshare", "nsenter")
@@ -150,6 +151,20 @@ class Engine:
         for name, what in IMAGES.items():
             add_image(self.url, name, docker_images.archive(**what))
         add_image(self.url, "ramure-test/bare", docker_images.bare())
+
+    @property
+    def host(self):
+        """It as a host."""
+        return Host("docker", "unix", self.socket)
+
+    def hang(self):
+        """Answer nothing, until ``go_on``."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        """Answer again; nothing where it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def stop(self, number=signal.SIGTERM):
         """End the daemon, and wait for it."""

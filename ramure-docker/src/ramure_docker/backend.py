@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, NamedTuple
 
-from ramure._work import in_thread, to_end
+from ramure._work import in_thread
 from ramure.errors import MachineError, MachineStartFailed, PlacementError
 from ramure.machine import Backend, Image
 from ramure.toolset import ToolSet
@@ -14,7 +14,7 @@ from ramure.values import Host, MachineRef
 from ramure_docker import address as addresses
 from ramure_docker import snapshot, volumes
 from ramure_docker.address import Address
-from ramure_docker.container import REMOVING, Container, remove
+from ramure_docker.container import Container, inspect, remove_to_end
 from ramure_docker.create import FOLDER
 from ramure_docker.engine import POOL, Engine
 from ramure_docker.hostconfig import STATE
@@ -109,7 +109,7 @@ class DockerBackend(Backend):
         engine = self._site_at(address_of(ref)).engine
         container = Container(engine, str(ref.data["id"]), ref.name)
         await container.check()
-        said = await engine.call(lambda api: api.inspect_container(container.id), ref.name)
+        said = await inspect(engine, container.id, ref.name)
         found = await container.say(["sh", "-c", "command -v bash"])
         return PlainMachine(
             container,
@@ -132,7 +132,7 @@ class DockerBackend(Backend):
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``."""
         engine = self._site_at(address_of(ref)).engine
-        await to_end(partial(remove, engine, str(ref.data["id"]), ref.name), REMOVING)
+        await remove_to_end(engine, str(ref.data["id"]), ref.name)
 
     async def remove_caches(self, host: Host, *, dry_run: bool = False) -> list[str]:
         """See ``Backend.remove_caches``: volumes of tool sets, and images of forks."""

@@ -23,11 +23,13 @@ class Client(APIClient):
         """Stay as it is."""
 
 
-def connect(address: Address, url: str, *, timeout: int, connections: int) -> APIClient:
-    """A client for the engine at ``url``, which may only lead to ``address``. Blocking."""
+def connect(
+    address: Address, url: str, version: str, *, timeout: int, connections: int
+) -> APIClient:
+    """A client for the engine at ``url``, which may only lead to ``address``. Asks nothing yet."""
     return Client(
         base_url=url,
-        version="auto",
+        version=version,
         timeout=timeout,
         tls=_tls(address),
         max_pool_size=connections,

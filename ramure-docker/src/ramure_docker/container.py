@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -15,9 +17,10 @@ from ramure._work import to_end
 from ramure.backends._marks import MARKS, new_mark
 from ramure.errors import LinkBroken, MachineError, MachineGone
 from ramure.values import PtySize
-from ramure_docker.engine import Engine
+from ramure_docker.chores import Chores
+from ramure_docker.engine import PATIENCE, Engine
 from ramure_docker.errors import paused
-from ramure_docker.process import DockerProcess, script
+from ramure_docker.process import SLOW, DockerProcess, script
 from ramure_docker.streams import Ended, Streams
 
 STARTING = 30.0
@@ -30,7 +33,6 @@ SETTLING = 0.3
 """Seconds after a command was killed in which the engine says that it was the container."""
 
 REMOVING = 30.0
-CLEANUP = "docker-cleanup"
 
 
 class Container:
@@ -42,6 +44,7 @@ class Container:
         name: people's name for it.
         fate: why it cannot be used any more; None as long as it can.
         is_paused: somebody has paused it.
+        chores: what is done in it without anybody who waits.
         ran_out_of_memory: the kernel has killed something in it for that.
     """
 
@@ -53,6 +56,7 @@ class Container:
         self.is_paused = self.ran_out_of_memory = False
         self._mark = new_mark()
         self._processes: WeakSet[DockerProcess] = WeakSet()
+        self.chores = Chores()
 
     # --- commands
 
@@ -70,32 +74,38 @@ class Container:
         Raises:
             OSError, MachineError: as ``Machine.open_process``.
         """
-        made: list[DockerProcess] = []
-
-        async def start() -> None:
-            await self._open(made, words, cwd, env or {}, user, pty)
-
+        start = partial(self._start, words, cwd, env or {}, user, pty)
+        starting = self.chores.begin(start, f"starting {words[0]} in {self.name}")
         try:
-            await to_end(start, STARTING)
+            await asyncio.wait([starting], timeout=STARTING)
+            return self._started(starting)
         except BaseException:
-            for process in made:
-                await abandon(process)
+            await to_end(partial(self._give_up, starting), PATIENCE)
             raise
-        if not made:
-            raise MachineError(
-                f"the engine did not start a command within {STARTING:g} s", machine=self.name
-            )
-        return made[0]
 
-    async def _open(
+    def _started(self, starting: asyncio.Task[DockerProcess]) -> DockerProcess:
+        if starting.done() and not starting.cancelled():
+            return starting.result()
+        self.check_fate()
+        what = f"the engine did not start a command within {STARTING:g} s"
+        raise LinkBroken(what, machine=self.name, outcome_unknown=True)
+
+    async def _give_up(self, starting: asyncio.Task[DockerProcess]) -> None:
+        """Kill a command: now, or where the engine is slow, as soon as it has started."""
+        await asyncio.wait([starting], timeout=SLOW)
+        if starting.done():
+            await _end(starting)
+        else:
+            self.chores.begin(partial(_end, starting), f"ending a command in {self.name}")
+
+    async def _start(
         self,
-        made: list[DockerProcess],
         words: Sequence[str],
         cwd: str,
         env: Mapping[str, str],
         user: str | None,
         pty: PtySize | None,
-    ) -> None:
+    ) -> DockerProcess:
         mark = new_mark()
         size = [str(pty.rows), str(pty.columns)] if pty else ["", ""]
         everything = {**env, MARKS: f"{self._mark}:{mark}"}
@@ -107,32 +117,33 @@ class Container:
         self._processes.add(process)
         try:
             await process.begun(words[0])
+            if pty is not None:
+                process.stderr = Ended()
+                await process.resize(pty)
         except BaseException:
             await process.let_go()
             raise
-        made.append(process)
-        if pty is not None:
-            process.stderr = Ended()
-            await process.resize(pty)
+        return process
 
     async def _exec(
         self, command: Sequence[str], env: Mapping[str, str], user: str | None, *, pty: bool
     ) -> tuple[str, Streams]:
         self.check_fate()
-        made = await self.engine.call(
-            lambda api: api.exec_create(
-                self.id,
-                list(command),
-                stdin=True,
-                tty=pty,
-                environment=dict(env),
-                user=user or "",
-            ),
-            self.name,
-        )
+        wanted = {
+            "Cmd": list(command),
+            "Env": [f"{name}={value}" for name, value in env.items()],
+            "User": user or "",
+            "Tty": pty,
+            "AttachStdin": True,
+            "AttachStdout": True,
+            "AttachStderr": True,
+        }
+        path = f"/containers/{self.id}/exec"
+        # Bounded by whoever waits: a command that starts after all has to be ended.
+        made = await self.engine.ask("POST", path, wanted, machine=self.name, patience=PATIENCE)
         options = {"Detach": False, "Tty": pty}
         path = f"/exec/{made['Id']}/start"
-        stream = await self.engine.hijack(path, options, machine=self.name)
+        stream = await self.engine.hijack(path, options, machine=self.name, patience=PATIENCE)
         return made["Id"], Streams(stream, raw=pty)
 
     async def say(self, words: Sequence[str], *, user: str | None = None) -> bytes:
@@ -153,20 +164,18 @@ class Container:
             raise LinkBroken("the connection to the engine broke", machine=self.name) from error
         except TimeoutError:
             what = f"the container did not do within {HELPING:g} s what it had to"
-            raise MachineError(what, machine=self.name) from None
+            raise LinkBroken(what, machine=self.name) from None
 
     async def inspect_exec(self, exec_id: str) -> dict[str, Any]:
         """What the engine knows of a command."""
-        found: dict[str, Any] = await self.engine.call(
-            lambda api: api.exec_inspect(exec_id), self.name
-        )
+        path = f"/exec/{exec_id}/json"
+        found: dict[str, Any] = await self.engine.ask("GET", path, machine=self.name)
         return found
 
     async def resize_exec(self, exec_id: str, size: PtySize) -> None:
         """Give a command's terminal its size."""
-        await self.engine.call(
-            lambda api: api.exec_resize(exec_id, height=size.rows, width=size.columns), self.name
-        )
+        path = f"/exec/{exec_id}/resize"
+        await self.engine.ask("POST", path, machine=self.name, h=size.rows, w=size.columns)
 
     def forget(self, process: DockerProcess) -> None:
         """It has ended."""
@@ -188,7 +197,7 @@ class Container:
         """
         self.check_fate()
         try:
-            said = await self.engine.call(lambda api: api.inspect_container(self.id), self.name)
+            said = await inspect(self.engine, self.id, self.name)
         except MachineGone as error:
             self.ended(self._why() or str(error))
             raise
@@ -234,8 +243,44 @@ class Container:
         """Remove it, with all that runs in it. Idempotent; bounded; through any cancellation."""
         if not self._removed:
             self.ended("it has been destroyed")
-            await to_end(lambda: remove(self.engine, self.id, self.name), REMOVING)
+            try:
+                await remove_to_end(self.engine, self.id, self.name)
+            finally:
+                await self.chores.aclose()
             self._removed = True
+
+
+async def _end(starting: asyncio.Task[DockerProcess]) -> None:
+    """Kill a command as soon as it has started."""
+    await asyncio.wait([starting])
+    if not starting.cancelled() and starting.exception() is None:
+        await abandon(starting.result())
+
+
+async def inspect(engine: Engine, id_: str, name: str, *, cleanup: bool = False) -> dict[str, Any]:
+    """What the engine knows of a container.
+
+    Raises:
+        MachineGone: there is none.
+        EngineUnavailable: the engine cannot be asked.
+    """
+    path = f"/containers/{id_}/json"
+    found: dict[str, Any] = await engine.ask("GET", path, machine=name, cleanup=cleanup)
+    return found
+
+
+async def remove_to_end(engine: Engine, id_: str, name: str) -> None:
+    """As ``remove``; bounded; through any cancellation.
+
+    Raises:
+        MachineError: it is still there, or nobody knows.
+    """
+    if not await to_end(partial(remove, engine, id_, name), REMOVING):
+        raise MachineError(
+            f"the engine has not removed it within {REMOVING:g} s: it may still be there"
+            f" (`docker rm -f {name}` removes it)",
+            machine=name,
+        )
 
 
 async def remove(engine: Engine, id_: str, name: str) -> None:
@@ -244,10 +289,13 @@ async def remove(engine: Engine, id_: str, name: str) -> None:
     Raises:
         MachineError: it is still there.
     """
+    path = f"/containers/{id_}"
     while True:
         try:
-            await engine.call(
-                lambda api: api.remove_container(id_, v=True, force=True), name, pool=CLEANUP
+            # The bound is the caller's.
+            patience = 2 * REMOVING
+            await engine.ask(
+                "DELETE", path, machine=name, v=1, force=1, cleanup=True, patience=patience
             )
         except MachineGone:
             return
@@ -258,6 +306,6 @@ async def remove(engine: Engine, id_: str, name: str) -> None:
             return
         await anyio.sleep(0.05)
         with suppress(MachineGone):
-            await engine.call(lambda api: api.inspect_container(id_), name, pool=CLEANUP)
+            await inspect(engine, id_, name, cleanup=True)
             continue
         return

@@ -1,24 +1,24 @@
-"""One engine: the SDK's client in worker threads, and streams of our own on the event loop."""
+"""One engine: what it answers at once and streams on the event loop; the SDK in worker threads.
+
+A thread cannot be given up. So whatever a deadline or a cancellation must not wait for goes over
+connections of our own; the SDK does the long work, and builds what is said.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlencode
 
 import anyio
-from anyio import DelimiterNotFound, IncompleteRead
-from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteStream
 
 from ramure._work import in_thread
-from ramure.errors import MachineError
 from ramure_docker.address import Address
-from ramure_docker.dial import BROKEN, Door, dial
-from ramure_docker.errors import answered, translate, unreachable
+from ramure_docker.calls import UNANSWERED, Calls, Request, begin
+from ramure_docker.dial import Door
+from ramure_docker.errors import EngineUnavailable, answered, translate, unreachable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -31,8 +31,8 @@ POOL, THREADS = "docker", 16
 PATIENCE = 120
 """Seconds that the engine may be silent in the midst of a call."""
 
-CONNECTING = 30.0
-"""Seconds in which a stream has to be there."""
+CONNECTING = ANSWERING = 30.0
+"""Seconds in which a stream has to be there, and an answer on the event loop."""
 
 
 class Engine:
@@ -44,6 +44,8 @@ class Engine:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self._calls, self._cleanup = Calls(address), Calls(address)
+        self._speaks = ""
         self._client: APIClient | None = None
         self._making = anyio.Lock()
         self._door: Door | None = None
@@ -75,114 +77,135 @@ class Engine:
             return self._client
 
     async def _connect(self, machine: str) -> APIClient:
-        url = self.address.url
+        # What cannot be reached says so more clearly here than through the SDK.
+        version = await self._version(machine)
+        url = await self._url()
 
         def connect() -> APIClient:
             from ramure_docker.client import connect
 
-            return connect(self.address, url, timeout=PATIENCE, connections=THREADS)
+            return connect(self.address, url, version, timeout=PATIENCE, connections=THREADS)
 
         from docker.errors import DockerException
 
         try:
-            # What cannot be reached says so more clearly here than through the SDK.
-            if self.address.scheme == "ssh":
-                url = await self._open_door()
-            else:
-                with anyio.fail_after(CONNECTING):
-                    await anyio.aclose_forcefully(await dial(self.address))
             return await in_thread(connect, pool=POOL, size=THREADS)
         except (DockerException, OSError) as error:
-            raise unreachable(error, machine, engine=self.address.url) from error
+            raise self._unreachable(error, machine) from error
 
-    async def _open_door(self) -> str:
-        """What the SDK connects to in place of ssh. A first connection of ours says why not."""
-        stream = await self._ask(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n", "", b"200")
-        await anyio.aclose_forcefully(stream)
+    async def _url(self) -> str:
+        """What the SDK connects to; it knows no system's ssh."""
+        if self.address.scheme != "ssh":
+            return self.address.url
         if self._door is None:
             self._door = Door(self.address)
             await self._door.open()
         return f"unix://{self._door.path}"
 
+    # --- on the event loop
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        machine: str = "",
+        patience: float = ANSWERING,
+        cleanup: bool = False,
+        **query: Any,
+    ) -> Any:
+        """Ask something that the engine answers at once; what it says, read as JSON.
+
+        Cancelled in the middle, nobody knows whether it was done.
+
+        Args:
+            method: as HTTP has it.
+            path: what for.
+            body: what is sent along, as JSON.
+            machine: for errors.
+            patience: seconds in which the answer has to be there.
+            cleanup: never to wait for what it cleans up after.
+            query: what is asked for precisely.
+
+        Raises:
+            MachineError: what the engine answers, or that it does not.
+        """
+        calls = self._cleanup if cleanup else self._calls
+        request = Request(method, path, query, body).encode(await self._version(machine))
+        try:
+            status, said = await calls.ask(request, patience)
+        except UNANSWERED as error:
+            raise self._unreachable(error, machine) from error
+        if status >= 400:
+            raise answered(status, _words(status, said), machine)
+        return json.loads(said) if said else None
+
+    async def _version(self, machine: str) -> str:
+        """Of the interface that the engine speaks."""
+        if not self._speaks:
+            try:
+                request = Request("GET", "/version").encode("")
+                _, said = await self._calls.ask(request, CONNECTING)
+                self._speaks = str(json.loads(said)["ApiVersion"])
+            except (*UNANSWERED, ValueError, KeyError, TypeError) as error:
+                raise self._unreachable(error, machine) from error
+        return self._speaks
+
+    def _unreachable(self, error: BaseException, machine: str) -> EngineUnavailable:
+        return unreachable(error, machine, engine=self.address.url)
+
     # --- streams
 
     async def hijack(
-        self, path: str, body: Mapping[str, Any] | None = None, *, machine: str, **query: Any
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        machine: str,
+        patience: float = CONNECTING,
+        **query: Any,
     ) -> BufferedByteStream:
         """Ask for a stream in both directions.
 
         Raises:
             MachineError: what the engine answers instead, or that it does not.
         """
-        client = await self._connected(machine)
-        content = json.dumps(body).encode() if body is not None else b""
-        request = _request(client.api_version, path, query, content, upgrade=True)
-        return await self._ask(request, machine, b"101")
+        request = Request("POST", path, query, body, "upgrade")
+        return await self._begin(request, machine, 101, patience)
 
     async def follow(self, path: str, *, machine: str = "", **query: Any) -> BufferedByteStream:
         """Ask for a stream of answers."""
-        client = await self._connected(machine)
-        return await self._ask(_request(client.api_version, path, query), machine, b"200")
+        request = Request("GET", path, query, lasting="follow")
+        return await self._begin(request, machine, 200, CONNECTING)
 
-    async def _ask(self, request: bytes, machine: str, wanted: bytes) -> BufferedByteStream:
-        connection: ByteStream | None = None
+    async def _begin(
+        self, request: Request, machine: str, wanted: int, patience: float
+    ) -> BufferedByteStream:
+        data = request.encode(await self._version(machine))
         try:
-            with anyio.fail_after(CONNECTING):
-                connection = await dial(self.address)
-                await connection.send(request)
-                stream = BufferedByteStream(connection)
-                head = await stream.receive_until(b"\r\n\r\n", 65536)
-                status = head.split(b" ", 2)[1]
-                if status == wanted:
-                    return stream
-                refusal = await _refusal(int(status), head, stream, machine)
-        except (*BROKEN, TimeoutError, IncompleteRead, DelimiterNotFound) as error:
-            await _drop(connection)
-            raise unreachable(error, machine, engine=self.address.url) from error
-        except BaseException:
-            await _drop(connection)
-            raise
-        await _drop(connection)
-        raise refusal
+            status, said, stream = await begin(self.address, data, patience)
+        except UNANSWERED as error:
+            raise self._unreachable(error, machine) from error
+        if status == wanted:
+            return stream
+        await anyio.aclose_forcefully(stream)
+        raise answered(status, _words(status, said), machine)
 
     async def aclose(self) -> None:
         """Let go of the kept connections."""
         if self._client is not None:
             self._client.close()
+        await self._calls.aclose()
+        await self._cleanup.aclose()
         if self._door is not None:
             await self._door.aclose()
 
 
-async def _drop(connection: ByteStream | None) -> None:
-    if connection is not None:
-        await anyio.aclose_forcefully(connection)
-
-
-async def _refusal(
-    status: int, head: bytes, stream: BufferedByteStream, machine: str
-) -> MachineError:
-    """What the engine says instead of giving a stream."""
-    size = re.search(rb"(?i)\r\ncontent-length: *(\d{1,9})\r\n", head)
-    said = await stream.receive_exactly(min(int(size[1]), 65536)) if size else b""
+def _words(status: int, said: bytes) -> str:
+    """What the engine says instead of what was asked for."""
     try:
         text = str(json.loads(said)["message"])
     except (ValueError, KeyError, TypeError):
         text = said.decode("utf-8", "replace")
-    return answered(status, text or f"status {status}", machine)
-
-
-def _request(
-    version: str,
-    path: str,
-    query: Mapping[str, Any],
-    content: bytes = b"",
-    *,
-    upgrade: bool = False,
-) -> bytes:
-    # HTTP/1.0 for what is only read: the answer then comes as it is, in no chunks.
-    target = f"/v{version}{quote(path)}" + (f"?{urlencode(query)}" if query else "")
-    lines = [f"POST {target} HTTP/1.1", "Connection: Upgrade", "Upgrade: tcp"]
-    if not upgrade:
-        lines = [f"GET {target} HTTP/1.0"]
-    lines += ["Host: docker", "Content-Type: application/json", f"Content-Length: {len(content)}"]
-    return "\r\n".join([*lines, "", ""]).encode() + content
+    return text or f"status {status}"

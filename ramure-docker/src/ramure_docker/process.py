@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from signal import Signals
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HELLO = b"ramure "
 LONGEST = 4096
 """Bytes of the line that a starting command says first, or of why it does not start."""
+
+SLOW = 2.0
+"""Seconds that whoever gives up a command waits for an engine that does not answer."""
 
 _SIGNALS = frozenset(int(number) for number in Signals)
 
@@ -136,8 +139,28 @@ class DockerProcess(Process):
             await self._container.say(words, user=self._user)
 
     async def kill(self) -> None:
-        """See ``Process.kill``."""
-        await to_end(self._kill)
+        """See ``Process.kill``. Where the engine does not answer, it goes on alone."""
+        self._killing = True
+        await to_end(partial(self._end, always=True))
+
+    async def _end(self, *, always: bool) -> None:
+        """Kill what runs, or what is left; later, where the engine does not answer now."""
+        runs = None
+        with anyio.move_on_after(SLOW):
+            runs = await self._runs()
+        if runs is None:
+            later = partial(self._end_later, always=always)
+            self._container.chores.begin(later, f"ending a command in {self._container.name}")
+        elif runs or always:
+            await self._kill()
+
+    async def _end_later(self, *, always: bool) -> None:
+        while True:
+            with suppress(LinkBroken):
+                if always or await self._runs():
+                    await self._kill()
+                return
+            await anyio.sleep(SLOW)
 
     async def _kill(self) -> None:
         self._killing = True
@@ -157,14 +180,10 @@ class DockerProcess(Process):
         """See ``Process.aclose``."""
         try:
             with suppress(MachineError):  # out of reach: its lease ends it
-                if self._exit is None:
-                    await to_end(self._end)
+                if self._exit is None and not self._killing:
+                    await to_end(partial(self._end, always=False))
         finally:
             await self.let_go()
-
-    async def _end(self) -> None:
-        if await self._runs():
-            await self._kill()
 
     async def let_go(self) -> None:
         """Close the connection, whatever runs."""
