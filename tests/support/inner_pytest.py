@@ -6,6 +6,7 @@ import sys
 import xml.etree.ElementTree as ET
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 HANGS = 600
 """Seconds after which such a run hangs."""
@@ -36,7 +37,7 @@ def run(folder, *arguments, cwd=None, **env):
     """Run pytest on files, with no settings but its own; its files go into ``folder``."""
     report = folder / "report.xml"
     options = ["-q", "-p", "no:cacheprovider", "-p", "anyio", "-c", os.devnull]
-    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **env}
+    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": _path(), **env}
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", *options, f"--rootdir={cwd or folder}"),
@@ -55,6 +56,11 @@ def run(folder, *arguments, cwd=None, **env):
         suite = case.get("classname", "").rpartition(".")[2]
         result.suites[suite][_end(case)].add(case.get("name", ""))
     return result
+
+
+def _path():
+    here = str(Path(__file__).parent)
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _end(case):

@@ -2,8 +2,6 @@
 
 import io
 import os
-import shlex
-import signal
 import tarfile
 from functools import partial
 
@@ -11,9 +9,10 @@ import anyio
 import pytest
 
 from ramure.errors import LinkBroken, MachineError, UnsafePath
-from ramure.machine import Machine, Process
+from ramure.machine import Machine
 from ramure.testing.machines import MachineContract
 from ramure.trees import copy
+from wrapped import Wrapped
 
 ROOT = os.getuid() == 0
 
@@ -190,29 +189,6 @@ async def test_a_machine_that_talks_nonsense(local, tmp_path, sends):
 # --- links that break
 
 
-class Wrapped(Process):
-    """A process that passes everything on."""
-
-    def __init__(self, process):
-        self.process = process
-        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
-
-    async def wait(self):
-        return await self.process.wait()
-
-    async def signal(self, number):
-        await self.process.signal(number)
-
-    async def kill(self):
-        await self.process.kill()
-
-    async def resize(self, size):
-        await self.process.resize(size)
-
-    async def aclose(self):
-        await self.process.aclose()
-
-
 class LosesItsLink(Wrapped):
     async def wait(self):
         await super().wait()
@@ -324,106 +300,3 @@ async def test_half_a_file_is_never_put_in_its_place(local, tmp_path):
             await use
         assert await local.read_file("in/file") == b"old"
         assert (await local.exec("ls -A in")).stdout == "file\n"
-
-
-# --- the suite has teeth: each of these is broken in one way, and one test finds it
-
-
-class KillsItsGroup(Wrapped):
-    async def kill(self):
-        await self.signal(signal.SIGKILL)
-
-
-class LeavesWithoutKilling(Wrapped):
-    async def kill(self):
-        pass
-
-    async def aclose(self):
-        pass
-
-
-class KillsAtTheEnd(Wrapped):
-    async def aclose(self):
-        await self.kill()
-        await super().aclose()
-
-
-class LosesBytes(Wrapped):
-    def __init__(self, process):
-        super().__init__(process)
-        receive = self.stdout.receive
-        self.stdout.receive = lambda *size: self.lossy(receive, *size)
-
-    async def lossy(self, receive, *size):
-        data = await receive(*size)
-        return data[:-1] if len(data) > 60_000 else data
-
-
-class WaitsForThePipes(BrokenMachine):
-    async def exec(self, command, *, timeout=None, **options):
-        if timeout is None:
-            return await super().exec(command, **options)
-        process = await self.open_process(command)
-        with anyio.move_on_after(timeout):
-            await process.wait()
-        process.process._popen.kill()
-        return b"".join([chunk async for chunk in process.stdout])
-
-
-class StartsAndThenWaits(BrokenMachine):
-    async def open_process(self, command, **options):
-        process = await super().open_process(command, **options)
-        await anyio.sleep(0.05)
-        return process
-
-
-class JoinsArguments(BrokenMachine):
-    async def open_process(self, command, **options):
-        line = command if isinstance(command, str) else " ".join(command)
-        return await super().open_process(line, **options)
-
-
-class ShowsTheEnvironment(BrokenMachine):
-    async def open_process(self, command, *, env=None, **options):
-        if isinstance(command, str):
-            settings = [f"export {name}={shlex.quote(text)};" for name, text in (env or {}).items()]
-            command = " ".join([*settings, command])
-        return await super().open_process(command, **options)
-
-
-class BelievesArchives(BrokenMachine):
-    async def download(self, remote, local):
-        local.mkdir()
-        await self.exec(f"tar -cf - -C {remote} . | tar -xf - -C {local}", check=True)
-
-
-@pytest.mark.parametrize(
-    ("machine_type", "test", "arguments"),
-    [
-        (WaitsForThePipes, "test_a_time_out_ends_though_a_child_holds_the_pipes", ()),
-        (having(KillsItsGroup), "test_a_time_out_kills_all", ()),
-        (having(KillsItsGroup), "test_a_time_out_kills_what_its_parents_have_left", ()),
-        (having(KillsItsGroup), "test_kill_kills_all", ()),
-        (having(LeavesWithoutKilling), "test_cancellation_kills_all", ()),
-        (having(LeavesWithoutKilling), "test_cancelling_twice_kills_all", ()),
-        (having(LeavesWithoutKilling), "test_leaving_kills_what_runs", ()),
-        (StartsAndThenWaits, "test_cancelling_a_start_leaves_nothing", ()),
-        (having(KillsAtTheEnd), "test_a_normal_end_kills_nothing", ()),
-        (having(LosesBytes), "test_bytes_go_through_unchanged", ()),
-        (having(LosesBytes), "test_much_output_on_both_streams", ()),
-        (JoinsArguments, "test_a_list_is_never_parsed", ()),
-        (ShowsTheEnvironment, "test_the_environment_is_in_no_argument_list", ()),
-        (BelievesArchives, "test_nothing_leaves_its_folder", ("ln -s .. evil/link",)),
-    ],
-    ids=lambda value: getattr(value, "__name__", None) or str(value),
-)
-async def test_the_suite_has_teeth(local, tmp_path, machine_type, test, arguments):
-    contract = MachineContract()
-    contract.patience = 3.0
-    machine = machine_type(local)
-    extra = [tmp_path] if arguments else []
-    try:
-        with pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
-            await getattr(contract, test)(machine, *extra, *arguments)
-    finally:
-        await machine.destroy()

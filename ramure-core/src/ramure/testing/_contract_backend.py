@@ -61,9 +61,10 @@ class Workshop:
         return {ref.name for ref in await self.find()}
 
     async def clear(self) -> None:
-        """Remove what is left, by the machines that keep something up, too."""
+        """Remove what is left: by the machines, which may keep something up, and by reference."""
         for machine in self._made:
-            await machine.destroy()
+            with suppress(MachineGone):  # its backend was closed, or another removed it
+                await machine.destroy()
         for ref in await self.find():
             await self.backend.destroy(ref)
 

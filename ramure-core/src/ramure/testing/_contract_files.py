@@ -78,11 +78,12 @@ class FileContract(Contract):
 
     async def test_a_reader_keeps_the_file_it_opened(self, machine: Machine) -> None:
         await machine.write_file("file", "old")
-        async with await machine.open_process("exec <file; echo; read -r _; cat") as process:
-            await process.stdout.receive()
+        reader = "exec 3<file; echo; read -r _; exec cat <&3"
+        async with await machine.open_process(reader) as process:
+            assert await process.stdout.receive() == b"\n"
             await machine.write_file("file", "new and long")
             await process.stdin.aclose()
-            await process.wait()
+            assert b"".join([piece async for piece in process.stdout]) == b"old"
         assert (await machine.exec("cat file")).stdout == "new and long"
 
     async def test_a_link_is_replaced(self, machine: Machine) -> None:

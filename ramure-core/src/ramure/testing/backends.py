@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("ramure.testing._contract_backend", "ramure.testing._suite")
+pytest.register_assert_rewrite("ramure.testing._contract_backend")
 
 from ramure.testing._contract_backend import BackendContract  # noqa: E402 rewritten from here on
 
