@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = sorted(path.parent for path in ROOT.glob("ramure-*/pyproject.toml"))
 
 
-def run(*command, **kwargs):
+def run(*command, timeout=240, **kwargs):
     """Run it to its end and give what it printed; what went wrong is in the test's output."""
     # Whoever runs this must not see what the tests themselves run with.
     environment = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH"}}
@@ -18,7 +18,7 @@ def run(*command, **kwargs):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=timeout,
         check=False,
         env=environment,
         **kwargs,

@@ -45,7 +45,7 @@ def test_the_manual_names_every_command_method_and_exit_code():
     assert all(f"| `{method}` |" in manual for method in methods)
     codes = {app.FAILED, app.USAGE, app.NO_RUN, app.SEVERAL_RUNS, app.NO_AGENT, app.RUN_DIED}
     assert all(f"| {code} |" in manual for code in codes)
-    assert {command.__name__ for command in app._COMMANDS} == set(COMMANDS)
+    assert {command.__name__ for command in (*app._COMMANDS, *app._GROUPS)} == set(COMMANDS)
 
 
 def test_wrong_use_is_told_on_stderr(house):

@@ -5,7 +5,9 @@ look.py        ls, status
 talk.py        send, call, stop
 terminals.py   connect, ssh
 logs.py        logs
-health.py      plugins, doctor, gc
+health.py      doctor, gc
+plugins.py     plugins, plugins new
+scaffold.py    the package of a new plugin
 demo.py        demo
 runs.py        which runs there are, and which one is meant
 client.py      the client of a run's control socket

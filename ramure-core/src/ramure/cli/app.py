@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from ramure.cli import demo, health, logs, look, output, talk, terminals, why
+from ramure.cli import demo, health, logs, look, output, plugins, talk, terminals, why
 from ramure.cli.client import Refused
 from ramure.errors import (
     NoSuchAgent,
@@ -40,11 +40,13 @@ _COMMANDS = (
     logs.logs,
     why.why,
     talk.stop,
-    health.plugins,
     health.doctor,
     health.gc,
     demo.demo,
 )
+
+_GROUPS = {plugins.plugins: (plugins.new,)}
+"""Commands that do something by themselves, and have commands beneath them."""
 
 
 def _version(wanted: bool) -> None:
@@ -102,12 +104,18 @@ def build(*, whole: bool) -> typer.Typer:
     app.callback()(_root)
     for command in _COMMANDS:
         app.command(cls=_Command)(command)
+    for command, beneath in _GROUPS.items():
+        group = typer.Typer(name=command.__name__, cls=_Group, invoke_without_command=True)
+        group.callback()(command)
+        for each in beneath:
+            group.command(cls=_Command)(each)
+        app.add_typer(group)
     return app
 
 
 def _is_core(arguments: list[str]) -> bool:
     """Whether one of core's own commands is called: then nothing else is needed."""
-    names = {command.__name__ for command in _COMMANDS}
+    names = {command.__name__ for command in (*_COMMANDS, *_GROUPS)}
     return bool(arguments) and arguments[0] in names and "_RAMURE_COMPLETE" not in os.environ
 
 

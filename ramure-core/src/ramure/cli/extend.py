@@ -19,6 +19,7 @@ def add_plugin_commands(app: typer.Typer) -> None:
         output.tell(f"ramure: plugins cannot be loaded: {error!r}")
         return
     taken = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    taken |= {group.typer_instance.info.name for group in app.registered_groups}
     for command in added.registered_commands:
         alone = typer.Typer()
         alone.registered_commands.append(command)

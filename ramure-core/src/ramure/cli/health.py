@@ -1,47 +1,15 @@
-"""``ramure plugins``, ``doctor``, ``gc``: what is installed, what is wrong, what is left over."""
+"""``ramure doctor``, ``gc``: what is missing or wrong, and what is left over."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ramure.cli import output, runs
 from ramure.cli.options import AsJson
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-def plugins(*, as_json: AsJson = False) -> None:
-    """List installed plugins, what each brings, and what is wrong with it."""
-    from ramure.plugins import Plugins
-
-    found = Plugins.load()
-    installed, problems = found.installed, found.problems
-    if as_json:
-        output.show_json(
-            {
-                "plugins": [asdict(plugin) for plugin in installed],
-                "problems": [asdict(problem) for problem in problems],
-            }
-        )
-        return
-    output.table(
-        ("NAME", "VERSION", "ORIGIN", "BRINGS"),
-        [
-            (p.name, p.version, p.origin, _brings(p.registers) if p.working else "left out")
-            for p in installed
-        ],
-    )
-    for problem in problems:
-        output.tell(f"ramure: {problem}")
-
-
-def _brings(registers: Mapping[str, list[str]]) -> str:
-    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in registers.items())
 
 
 def doctor(

@@ -1,6 +1,6 @@
 """An agent's program: it speaks the agent protocol, and needs nothing but Python.
 
-It is started with a line of JSON on its input (where the run is, who it is, its token) and does
+A line of JSON on its input says where the run is, who it is, and its token. It is a clerk: it does
 what its messages say, a command a line:
 
     say some words              it says them
@@ -14,7 +14,6 @@ When all results are there it says ``done:`` and each of them.
 import json
 import os
 import queue
-import random
 import socket
 import sys
 import threading
@@ -55,7 +54,7 @@ class Connection:
     def run(self) -> None:
         """Be connected until the run says that it is over, or is out of reach for too long."""
         while time.monotonic() - self._seen < self._lease and self._visit():
-            time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 so that many do not come at once
+            time.sleep(0.05 + os.urandom(1)[0] / 1000)  # not all agents of a run at once
         self.inbox.put(None)
 
     def _visit(self) -> bool:
@@ -115,7 +114,8 @@ def _write(wire: BufferedRWPair, message: Message) -> None:
 class Clerk:
     """Does what messages say, one after the other."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, harness: str, connection: Connection) -> None:
+        self._harness = harness
         self._run = connection
         self._waiting: list[Message] = []
         self._calls: dict[str, str | None] = {}
@@ -123,7 +123,7 @@ class Clerk:
 
     def work(self) -> None:
         """Until there is nothing more to come."""
-        self._run.send("ready", harness="clerk", version="1", pid=os.getpid())
+        self._run.send("ready", harness=self._harness, version="1", pid=os.getpid())
         while (message := self._run.inbox.get()) is not None and message["t"] != "stop":
             if message["t"] == "message":
                 self._waiting.append(message)
@@ -172,7 +172,8 @@ class Clerk:
         self._calls, self._hangs = {}, False
 
     def _say(self, text: str) -> None:
-        print(text, flush=True)
+        sys.stdout.write(f"{text}\n")  # its screen
+        sys.stdout.flush()
         self._run.send("event", type="text", data={"text": text})
 
     def _be(self, *, busy: bool) -> None:
@@ -186,10 +187,10 @@ class Clerk:
 
 def main() -> None:
     """Read who it is, and work."""
-    connection = Connection(**json.loads(sys.stdin.readline()))
-    clerk = threading.Thread(target=connection.run, daemon=True)
-    clerk.start()
-    Clerk(connection).work()
+    told = json.loads(sys.stdin.readline())
+    clerk = Clerk(told.pop("harness"), connection := Connection(**told))
+    threading.Thread(target=connection.run, daemon=True).start()
+    clerk.work()
 
 
 if __name__ == "__main__":

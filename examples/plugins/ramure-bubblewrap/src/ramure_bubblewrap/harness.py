@@ -69,13 +69,14 @@ class ClerkSession(Session):
         await self._machine.write_file(self._program, PROGRAM.read_bytes(), mode=0o600)
         command = ["sh", "-c", LAUNCH, self._screen, self._program]
         self._process = await self._machine.open_process(command, cwd=spec.cwd, env=spec.env)
-        settings = {
+        told = {
+            "harness": ClerkHarness.name,
             "address": route.address,
             "agent": spec.address,
             "token": spec.token,
             "lease": spec.lease,
         }
-        await self._process.stdin.send(json.dumps(settings).encode() + b"\n")
+        await self._process.stdin.send(json.dumps(told).encode() + b"\n")
         await self._process.stdin.aclose()
 
     async def wait(self) -> Ending:
