@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from ramure.values import Host, MachineRef
 from ramure_modal import plugin
 from ramure_modal.backend import ModalBackend
 from ramure_modal.checks import cloud as check
+from ramure_modal.cloud import arguments
 from ramure_modal.errors import ImageBuildFailed
 from ramure_modal.image import ModalImage
 
@@ -88,6 +90,31 @@ async def test_every_option_arrives(make, cloud):
     ):  # fmt: skip
         assert part in told
     assert (await machine.exec("echo $GREETING; pwd")).stdout == "hello\n/work\n"
+
+
+def told_image(told):
+    return re.search(r'image_id: "(im-\w+)"', told)[1]
+
+
+def test_graphics_are_asked_for():
+    """The SDK makes such sandboxes by other calls, which only the cloud knows."""
+    assert arguments(ModalImage(gpu="H100:2"))["gpu"] == "H100:2"
+
+
+async def test_networks_and_registries_arrive(make, cloud):
+    image = ModalImage(
+        "python:3.12",
+        outbound_cidr_allowlist=["10.1.0.0/16"],
+        registry_secret=modal.Secret.from_dict(
+            {"REGISTRY_USERNAME": "me", "REGISTRY_PASSWORD": "word"}
+        ),
+    )
+    machine = await make(image)
+    told = cloud("definition", sandbox=machine.sandbox.object_id)
+    assert 'allowed_cidrs: "10.1.0.0/16"' in told
+    assert "registry_auth_type: REGISTRY_AUTH_TYPE_STATIC_CREDS" in cloud(
+        "specification", image=told_image(told)
+    )
 
 
 async def test_no_network_at_all(make, cloud):

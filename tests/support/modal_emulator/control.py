@@ -55,6 +55,7 @@ class Store:
         self.folder = folder
         self.images: dict[str, Image] = {}
         self.builds: dict[str, asyncio.Task] = {}
+        self.specifications: dict[str, str] = {}
         self.logs: dict[str, str] = {}
         self.mounts: dict[str, dict[str, tuple[str, int]]] = {}
         self.apps: dict[str, str] = {}
@@ -160,6 +161,7 @@ class Control(Service):
         if name in self.store.images:
             answer.result.status = RESULTS.GENERIC_STATUS_SUCCESS
         elif name not in self.store.builds:
+            self.store.specifications[name] = str(spec)
             self.store.builds[name] = asyncio.create_task(self._build(name, spec))
         return answer
 
@@ -337,7 +339,9 @@ class Control(Service):
     # --- what users bring
 
     async def SecretGetOrCreate(self, request):
-        return pb.SecretGetOrCreateResponse(secret_id=f"st-{request.deployment_name or 'x'}")
+        metadata = pb.SecretMetadata(keys=sorted(request.env_dict))
+        name = f"st-{request.deployment_name or 'x'}"
+        return pb.SecretGetOrCreateResponse(secret_id=name, metadata=metadata)
 
     async def VolumeGetOrCreate(self, request):
         return pb.VolumeGetOrCreateResponse(volume_id=f"vo-{request.deployment_name}")

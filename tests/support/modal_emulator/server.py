@@ -110,6 +110,9 @@ class Emulator:
     async def do_logs(self) -> dict[str, str]:
         return self.store.logs
 
+    async def do_specification(self, image: str) -> str:
+        return self.store.specifications[image]
+
     async def do_images(self) -> dict[str, list[str]]:
         return {name: list(image.layers) for name, image in self.store.images.items()}
 
