@@ -1,5 +1,7 @@
 """The quick start, with the real pi in a real tmux in a sandbox that has neither."""
 
+from pathlib import Path
+
 import modal
 import pytest
 
@@ -12,6 +14,7 @@ from ramure_modal.image import ModalImage
 pytestmark = pytest.mark.pi
 
 HANGS = 200
+SECRET = "a-secret-of-the-agents"
 
 SCRIPT = [
     ToolCall("bash", command="echo $((6 * 7)) $(pwd)"),
@@ -40,7 +43,18 @@ async def test_the_quick_start(pi, cloud, ramure_home, tmp_path, capfd):
         task = agent_process(image=image, timeout=HANGS)(quick_start.run_task)
         assert await task("Sum it.") == "42 /work"
         uploads = cloud("calls")["BlobCreate"]
-        assert await task("Sum it again.") == "42 /work"
+        layers = []
+
+        async def keep(machine):
+            """A snapshot of a working agent's sandbox."""
+            assert SECRET in (await machine.exec("cat /proc/[0-9]*/environ")).stdout
+            await machine.write_file("draft", "the work")
+            layers.append(Path(cloud("images")[(await machine.snapshot()).source][0]))
+
+        assert await task("Sum it again.", env={"MINE": SECRET}, prepare=keep) == "42 /work"
+        files = [path.read_bytes() for path in layers[0].rglob("*") if path.is_file()]
+    assert b"the work" in files
+    assert not [it for it in files if SECRET.encode() in it]
     assert cloud("calls")["BlobCreate"] == uploads  # Modal had the layers
     assert not list((ramure_home / "runtimes").iterdir())
     assert "bringing pi" not in capfd.readouterr().err  # it came with the image
