@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from typing import ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 from ramure.machine import Machine
 from ramure.toolset import ToolSet
@@ -57,6 +57,14 @@ class Harness(ABC):
     name: ClassVar[str]
     options: ClassVar[Collection[str] | None] = None
     tools: ToolSet | None = None
+
+    def refuse(self, options: Mapping[str, Any]) -> str:
+        """What is wrong with the options of an agent, and the cure; nothing where all is well.
+
+        Asked before anything is started. The words hold no value that may be a secret.
+        """
+        del options
+        return ""
 
     @abstractmethod
     async def check(self, machine: Machine) -> list[Problem]:

@@ -73,6 +73,11 @@ async def test_a_harness_that_declares_no_options_is_given_all(ramure_home):
         ({"start_timeout": 0}, "start_timeout=0 is not"),
         ({"stall_timeout": "5"}, "stall_timeout='5' is not"),
         ({"stall_timeout": float("nan")}, "stall_timeout=nan is not"),
+        ({"tool_timeout": 0}, "tool_timeout=0 is not"),
+        ({"flags": "--verbose"}, "flags= is a list of strings"),
+        ({"flags": ["--model", 5]}, "flags= is a list of strings"),
+        ({"flags": ["--api-key", "sesame"]}, "give it in env=, or to machines elsewhere as keys="),
+        ({"flags": ["--api-key=sesame"]}, "give it in env=, or to machines elsewhere as keys="),
         ({"image": 5}, "image=5"),
         ({"host": 5}, "host=5"),
     ],
@@ -98,3 +103,4 @@ async def test_a_machine_of_the_wrong_kind(ramure_home, given):
 
 async def test_an_error_shows_no_value_of_the_environment(ramure_home):
     assert "s3cret" not in await refused("w", env={"KEY": b"s3cret"})
+    assert "s3cret" not in await refused("w", flags=["--api-key", "s3cret"])

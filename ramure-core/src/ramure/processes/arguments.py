@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -103,7 +103,7 @@ def environment(name: str, env: object) -> dict[str, str]:
 
 
 def check_options(
-    name: str, options: Collection[str], harness: Harness, called: Callable[..., Any]
+    name: str, options: Mapping[str, Any], harness: Harness, called: Callable[..., Any]
 ) -> None:
     """Refuse options that the harness does not understand.
 
@@ -114,18 +114,19 @@ def check_options(
         called: the function that was called, whose parameters may have been meant.
 
     Raises:
-        UsageError: one of them is unknown; the message says what may have been meant.
+        UsageError: one of them is unknown, and the message says what may have been meant; or the
+            harness refuses its value.
     """
-    if harness.options is None:
-        return
     for option in options:
-        if option not in harness.options:
+        if harness.options is not None and option not in harness.options:
             parameters = [p for p in inspect.signature(called).parameters if p != "options"]
             raise UsageError(
                 f"agent {name!r}: there is no argument {option}="
                 f"{_meant(option, [*parameters, *harness.options])}; beyond its own, agent() takes "
                 f"what the harness {harness.name!r} understands: {_listed(harness.options)}"
             )
+    if wrong := harness.refuse(options):
+        raise UsageError(f"agent {name!r}: {wrong}")
 
 
 def _check_seconds(name: str, key: str, value: object) -> None:

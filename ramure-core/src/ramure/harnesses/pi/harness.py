@@ -9,10 +9,12 @@ process on the machine that blocks until the launcher has ended.
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
+from typing import Any
 
 import anyio
 
@@ -70,6 +72,10 @@ class PiHarness(Harness):
         self.tools = PiToolSet()
         self._places: dict[str, Place] = {}
         self._locks: dict[str, anyio.Lock] = {}
+
+    def refuse(self, options: Mapping[str, Any]) -> str:
+        """See ``Harness.refuse``."""
+        return launch.refuse(options)
 
     async def check(self, machine: Machine) -> list[Problem]:
         """What is missing on the machine. Nothing is installed."""

@@ -31,6 +31,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from ramure.errors import AgentStartFailed
 from ramure.harnesses.pi.keys import Access
@@ -130,9 +131,6 @@ def command(spec: AgentSpec, tools: Tools, extension: str) -> list[str]:
         spec: the agent.
         tools: where pi is on the machine.
         extension: where the bridge is on the machine.
-
-    Raises:
-        AgentStartFailed: an option has no meaning.
     """
     words = [tools.node, tools.cli, "--session", f"{spec.state_dir}/session.jsonl"]
     words += ["--extension", extension]
@@ -144,10 +142,20 @@ def command(spec: AgentSpec, tools: Tools, extension: str) -> list[str]:
         words += ["--model", spec.model]
     if spec.options.get("thinking"):
         words += ["--thinking", str(spec.options["thinking"])]
-    flags = spec.options.get("flags", ())
-    if isinstance(flags, str) or not all(isinstance(flag, str) for flag in flags):
-        raise AgentStartFailed("the option flags= is a list of strings", agent=spec.address)
-    return [*words, *flags]
+    return [*words, *spec.options.get("flags", ())]
+
+
+def refuse(options: Mapping[str, Any]) -> str:
+    """What is wrong with the options of an agent, and the cure; nothing where all is well."""
+    flags = options.get("flags", ())
+    if not isinstance(flags, list | tuple) or not all(isinstance(flag, str) for flag in flags):
+        return "flags= is a list of strings"
+    if any(flag == "--api-key" or flag.startswith("--api-key=") for flag in flags):
+        return (
+            "a key among flags= can be read by everybody on the machine, as all arguments can: "
+            "give it in env=, or to machines elsewhere as keys={'provider': key}"
+        )
+    return ""
 
 
 def own_identity() -> str:
