@@ -15,6 +15,7 @@ from ramure import (
     spawn,
     wait,
 )
+from ramure.tools import Tool
 
 
 async def test_send_returns_once_the_bridge_has_it_and_taken_tells_the_rest(one_agent):
@@ -220,6 +221,53 @@ async def test_attach_gives_an_agent_the_endpoints_of_a_process(puppets):
         return await handle
 
     assert await main() == ["x"]
+
+
+async def test_attach_takes_no_other_tools_name(puppets):
+    @agent_process
+    async def pool(answer):
+        @ramure.expose
+        async def message() -> str:
+            return answer
+
+        @ramure.expose
+        async def add() -> str:
+            return answer
+
+        return await wait()
+
+    @agent_process
+    async def main():
+        one, two = spawn(pool, "one"), spawn(pool, "two")
+        w = await agent("w", harness=puppets)
+        connect(w, await agent("v", harness=puppets))
+
+        @w.on("mine")
+        async def mine() -> None: ...
+
+        with pytest.raises(ramure.InvalidTool, match=r"'message'.*prefix="):
+            await one.attach(w)
+        with pytest.raises(ramure.InvalidTool, match=r"'message'.*built-in"):
+            w.offer(Tool.of(mine, name="message"))
+        await one.attach(w, only=["add"])
+        with pytest.raises(ramure.InvalidTool, match=r"'add'.*prefix="):
+            await two.attach(w, only=["add"])
+        await two.attach(w, only=["add"], prefix="two_")
+        await one.attach(w, only=["add"])
+        await w.send("go")
+        bridge = (await puppets.up("w")).bridge
+        assert set(bridge.tools) == {"message", "send_file", "download_file"} | {
+            *("mine", "add", "two_add")
+        }
+        assert (await bridge.call("add")).text == "one"
+        one.cancel()
+        with pytest.raises(ramure.ProcessCancelled):
+            await one
+        await two.attach(w, only=["add"])
+        assert (await bridge.call("add")).text == "two"
+        two.cancel()
+
+    await main()
 
 
 class TestPeers:

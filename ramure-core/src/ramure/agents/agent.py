@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from itertools import count
 from typing import Any, Literal, TypeVar, cast, overload
@@ -130,8 +130,7 @@ class Agent:
         Raises:
             InvalidTool: the function or the name cannot be used.
         """
-        if tool_name in PEER_TOOLS:
-            raise InvalidTool(f"tool {tool_name!r}: the name belongs to a built-in tool")
+        _check_name(tool_name)
 
         def register(handler: Handler) -> Handler:
             tool = Tool.of(handler, name=tool_name, description=description, timeout=timeout)
@@ -140,17 +139,38 @@ class Agent:
 
         return register
 
-    @on_the_loop
     def offer(self, tool: Tool) -> None:
         """Offer a tool that is already made.
 
         It belongs to the current process; outside any, to the agent's.
+
+        Raises:
+            InvalidTool: its name belongs to a built-in tool.
         """
+        _check_name(tool.name)
+        self.add(tool)
+
+    def offer_all(self, tools: Sequence[Tool], source: Scope) -> None:
+        """Offer the endpoints of a process as tools: all, or none.
+
+        Raises:
+            InvalidTool: a name belongs to another tool.
+        """
+        for tool in tools:
+            _check_name(tool.name)
+            if self._toolbox.taken(tool.name, source):
+                raise InvalidTool(f"tool {tool.name!r}: {self.address!r} has one of this name")
+        for tool in tools:
+            self.add(tool, source)
+
+    @on_the_loop
+    def add(self, tool: Tool, source: Scope | None = None) -> None:
+        """Offer a tool, whatever its name is (for the built-in ones)."""
         scope, context = current.get(None), copy_context()
         if scope is None or not scope.open:
             scope = self._scope
             context.run(current.set, scope)
-        self._toolbox.add(Offer(tool, scope, context))
+        self._toolbox.add(Offer(tool, scope, context, source))
         self._tools_changed = True
         self._runtime.tasks.start_soon(self._announce_later)
 
@@ -564,3 +584,8 @@ class Agent:
             peer.inward.pop(self.address, None)
         self._runtime.release_address(self.address)
         self._change()
+
+
+def _check_name(tool: str) -> None:
+    if tool in PEER_TOOLS:
+        raise InvalidTool(f"tool {tool!r}: the name belongs to a built-in tool")

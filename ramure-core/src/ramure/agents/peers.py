@@ -41,7 +41,7 @@ def _offer_tools(agent: Agent) -> None:
 
 
 def _offer(agent: Agent, function: Callable[..., Awaitable[str]], description: str) -> None:
-    agent.offer(Tool.of(function, description=description))
+    agent.add(Tool.of(function, description=description))
 
 
 def _find(peers: Mapping[str, Agent], name: str) -> Agent:

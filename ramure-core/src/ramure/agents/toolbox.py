@@ -20,11 +20,15 @@ SHOWN = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A tool, the process it belongs to, and the context that was current when it was made."""
+    """A tool, the process it belongs to, and the context that was current when it was made.
+
+    ``source`` is the process that is called in the end, where that is another.
+    """
 
     tool: Tool
     scope: Scope
     context: Context
+    source: Scope | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -54,8 +58,12 @@ class Toolbox:
         """Offer it no longer; its running calls go on."""
         self._offers.pop(name, None)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._offers
+    def taken(self, name: str, source: Scope) -> bool:
+        """Whether the name is that of something else than a tool of ``source``, or of the dead."""
+        offer = self._offers.get(name)
+        return offer is not None and (
+            offer.source is None or (offer.source is not source and offer.source.open)
+        )
 
     @property
     def busy(self) -> bool:

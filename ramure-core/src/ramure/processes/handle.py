@@ -13,7 +13,7 @@ import anyio
 
 from ramure.agents.agent import Agent
 from ramure.cancellation import Job, outlast
-from ramure.errors import EndpointError, UsageError
+from ramure.errors import EndpointError, InvalidTool, UsageError
 from ramure.events import EventStream
 from ramure.processes.ambient import require_process
 from ramure.processes.functions import define
@@ -172,15 +172,19 @@ class ProcessHandle(Generic[R]):
 
         Raises:
             EndpointError: one of ``only`` is not there.
+            InvalidTool: the agent has another tool of such a name; nothing is registered then.
         """
         if only is None:
             await self._settled(lambda: False)
             names = self.endpoints
         else:
             names = list(only)
-        for name in names:
-            endpoint = await self._endpoint(name)
-            agent.offer(self._as_tool(endpoint, f"{prefix}{name}"))
+        endpoints = [await self._endpoint(name) for name in names]
+        tools = [self._as_tool(one, f"{prefix}{one.tool.name}") for one in endpoints]
+        try:
+            agent.offer_all(tools, self._process)
+        except InvalidTool as error:
+            raise InvalidTool(f"{self.name}.attach(): {error}; give a prefix=") from None
 
     def _as_tool(self, endpoint: Endpoint, name: str) -> Tool:
         async def call(**arguments: Any) -> Any:
