@@ -329,6 +329,35 @@ async def test_ask_fails_when_the_agent_goes_idle(one_agent):
                 await w.ask("Well?", int)
 
 
+@pytest.mark.parametrize("taken", [True, False])
+async def test_ask_says_that_the_model_failed(one_agent, taken):
+    async with one_agent(on_failure="ignore") as (_, w, puppet):
+
+        async def play():
+            message = await puppet.bridge.receive()
+            if taken:
+                puppet.bridge.state("busy")
+                puppet.bridge.taken(message)
+            puppet.bridge.failure("401 bad key")
+            if taken:
+                puppet.bridge.state("idle")
+
+        puppet.bridge.failure("an old story")
+        await w.events.listen_for("model_failed", replay=True, timeout=20)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(play)
+            with anyio.fail_after(20), pytest.raises(ramure.NoAnswer, match="401 bad") as caught:
+                await w.ask("Well?", int)
+        assert isinstance(caught.value.__cause__, ramure.ModelFailed)
+
+
+async def test_ask_ends_when_the_model_stalls(one_agent):
+    async with one_agent(on_failure="ignore", stall_timeout=0.5) as (_, w, puppet):
+        puppet.bridge.state("busy")
+        with anyio.fail_after(20), pytest.raises(ramure.NoAnswer, match=r"nothing for 0\.5 s"):
+            await w.ask("Well?", int)
+
+
 async def test_ask_fails_when_time_runs_out(one_agent):
     async with one_agent() as (_, w, _):
         with pytest.raises(ramure.NoAnswer, match=r"0\.1 s"):

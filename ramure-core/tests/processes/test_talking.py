@@ -180,6 +180,23 @@ async def test_an_endpoint_that_is_cancelled_from_within_harms_nobody_else():
         assert await main() == "closed"
 
 
+async def test_a_call_of_a_process_that_failed_says_why():
+    @agent_process
+    async def main():
+        handle = spawn(pool)
+        await handle.call("tasks")
+        handle._process.crash(RuntimeError("out of luck"))
+        with pytest.raises(RuntimeError):
+            await handle
+        with pytest.raises(
+            ramure.EndpointError, match="ended: RuntimeError: out of luck"
+        ) as caught:
+            await handle.call("tasks")
+        assert isinstance(caught.value.__cause__, RuntimeError)
+
+    await main()
+
+
 async def test_an_endpoint_acts_on_its_own_process():
     @agent_process
     async def main():

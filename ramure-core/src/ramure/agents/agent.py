@@ -107,6 +107,7 @@ class Agent:
         self._ending: Ending | None = None
         self._remembers = False
         self._broken_off = False
+        self._failure: AgentError | None = None
 
     def __repr__(self) -> str:
         return f"<Agent {self.address!r} on {self.machine.name}: {self.status}>"
@@ -258,9 +259,11 @@ class Agent:
             timeout: seconds; None waits until it answers, goes idle or ends.
 
         Raises:
-            NoAnswer: it went idle without an answer, or the time ran out.
+            NoAnswer: it went idle without an answer, or the time ran out; where it failed
+                meanwhile, caused by that.
             AgentEnded, AgentDied: as for ``send``.
         """
+        before = self._failure
         tool_name = f"answer_{next(self._ask_ids)}"
         answers: list[Any] = []
 
@@ -277,8 +280,10 @@ class Agent:
                 await self.send(f"{message}\n\nGive your answer by calling {tool_name}(answer).")
                 while not answers:
                     self._raise_if_ended()
-                    if self.idle:
-                        raise self._error(NoAnswer, "it went idle without an answer")
+                    failure = self._failure if self._failure is not before else None
+                    if self.idle or (failure and self._gave_up(failure)):
+                        why = failure.reason if failure else "it went idle without an answer"
+                        raise self._error(NoAnswer, why) from failure
                     await self._next_change()
         finally:
             if self.status != "ended":
@@ -286,6 +291,10 @@ class Agent:
         if not answers:
             raise self._error(NoAnswer, f"it gave no answer within {timeout:g} s")
         return answers[0]
+
+    def _gave_up(self, failure: AgentError) -> bool:
+        """Whether nothing more is to be expected of an agent that has failed."""
+        return self.status == "idle" or isinstance(failure, AgentStalled)
 
     async def interrupt(self) -> None:
         """Abort what it is doing now; it keeps its conversation and waits for a message."""
@@ -515,6 +524,8 @@ class Agent:
 
     def _fail(self, error: AgentError) -> None:
         """Something happened that this agent will not mend by itself."""
+        self._failure = error
+        self._change()
         self._scope.emit("agent_failed", {"agent": self.name, "error": error.reason})
         if self.settings.on_failure != "ignore":
             self._scope.crash(error)

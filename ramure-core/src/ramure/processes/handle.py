@@ -22,6 +22,7 @@ from ramure.processes.requests import Endpoint, Options
 from ramure.processes.root import Root
 from ramure.scope import current, on_the_loop
 from ramure.tools import Tool, WrongArguments
+from ramure.tools.result import describe
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -196,7 +197,10 @@ class ProcessHandle(Generic[R]):
         endpoints = self._process.endpoints
         await self._settled(lambda: name in endpoints)
         if not self._process.open:
-            raise EndpointError(f"{self.name}.{name}: the process has ended")
+            outcome = self._process.outcome
+            error = outcome.error if outcome else None
+            why = f": {describe(error)}" if isinstance(error, Exception) else ""
+            raise EndpointError(f"{self.name}.{name}: the process has ended{why}") from error
         if name not in endpoints:
             known = ", ".join(self.endpoints) or "none"
             raise EndpointError(f"{self.name} exposes no {name!r}; it exposes: {known}")
