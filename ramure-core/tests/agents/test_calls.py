@@ -358,6 +358,15 @@ async def test_ask_ends_when_the_model_stalls(one_agent):
             await w.ask("Well?", int)
 
 
+@pytest.mark.parametrize("message", [b"bytes", 5, None, ["a", "list"]])
+async def test_a_message_is_text(one_agent, message):
+    async with one_agent() as (_, w, _):
+        with pytest.raises(ramure.UsageError, match=f"not a {type(message).__name__}:"):
+            await w.send(message)
+        with pytest.raises(ramure.UsageError, match=f"not a {type(message).__name__}:"):
+            await w.ask(message, int)
+
+
 async def test_ask_fails_when_time_runs_out(one_agent):
     async with one_agent() as (_, w, _):
         with pytest.raises(ramure.NoAnswer, match=r"0\.1 s"):

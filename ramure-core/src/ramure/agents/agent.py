@@ -25,6 +25,7 @@ from ramure.errors import (
     InvalidTool,
     ModelFailed,
     NoAnswer,
+    UsageError,
 )
 from ramure.events import EventStream
 from ramure.harness import Harness
@@ -230,7 +231,9 @@ class Agent:
         Raises:
             AgentEnded: it has ended already.
             AgentError: the message is too large, or too much is waiting for it.
+            UsageError: the message is no text.
         """
+        _check_text("send", message)
         self._raise_if_ended()
         if burden := self._outbox.burden(message):
             raise self._error(AgentError, f"it takes no messages: {burden}")
@@ -263,6 +266,7 @@ class Agent:
                 meanwhile, caused by that.
             AgentEnded, AgentDied: as for ``send``.
         """
+        _check_text("ask", message)
         before = self._failure
         tool_name = f"answer_{next(self._ask_ids)}"
         answers: list[Any] = []
@@ -600,3 +604,9 @@ class Agent:
 def _check_name(tool: str) -> None:
     if tool in PEER_TOOLS:
         raise InvalidTool(f"tool {tool!r}: the name belongs to a built-in tool")
+
+
+def _check_text(what: str, message: object) -> None:
+    if not isinstance(message, str):
+        cure = "decode() it" if isinstance(message, bytes) else "give text"
+        raise UsageError(f"{what}(): a message is a str, not a {type(message).__name__}: {cure}")
