@@ -184,6 +184,62 @@ def live(house):
     return house.start()
 
 
+@pytest.fixture
+def plugins(house):
+    """Install plugins, each of its source, by a PYTHONPATH."""
+
+    def install(**sources):
+        folder = house.folder / "site"
+        for name, source in sources.items():
+            told = folder / f"{name}-1.0.dist-info"
+            told.mkdir(parents=True)
+            (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            (told / "entry_points.txt").write_text(f"[ramure]\n{name} = {name}\n")
+            (folder / f"{name}.py").write_text(source)
+        return {"PYTHONPATH": str(folder)}
+
+    return install
+
+
+STUBBORN = """
+from ramure.backends.local import LocalBackend, LocalImage
+from ramure.hookspecs import BackendInfo, hookimpl
+
+class StubbornImage(LocalImage):
+    backend = "stubborn"
+
+class Stubborn(LocalBackend):
+    name = "stubborn"
+    image_type = StubbornImage
+    async def destroy(self, ref):
+        raise OSError("it is in use")
+    async def provision(self, *args, **kwargs):
+        made = await super().provision(*args, **kwargs)
+        made.destroy = lambda: self.destroy(made.ref)
+        return made
+
+@hookimpl
+def ramure_register_backends():
+    return [BackendInfo("stubborn", "A test's.", "stubborn:Stubborn", "stubborn:StubbornImage")]
+"""
+
+
+@pytest.fixture
+def stubborn(house, plugins):
+    """A live run with a machine that cannot be removed; then the house removes it."""
+    env = plugins(stubborn=STUBBORN)
+    program = house.start(
+        PROGRAM.replace("@agent_process", '@agent_process(host="stubborn")'), **env
+    )
+    yield program
+    program.end()
+    (house.folder / "site" / "stubborn.py").write_text(
+        STUBBORN.replace("    async def destroy", "    async def _")
+    )
+    for _ in range(2):
+        assert house.ramure("gc", **env).code == 0
+
+
 class Screen:
     """A command in a terminal of the test's own."""
 

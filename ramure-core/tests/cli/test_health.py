@@ -148,23 +148,6 @@ async def raise_():
 """
 
 
-@pytest.fixture
-def plugins(house):
-    """Install plugins, each of its source, by a PYTHONPATH."""
-
-    def install(**sources):
-        folder = house.folder / "site"
-        for name, source in sources.items():
-            told = folder / f"{name}-1.0.dist-info"
-            told.mkdir(parents=True)
-            (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-            (told / "entry_points.txt").write_text(f"[ramure]\n{name} = {name}\n")
-            (folder / f"{name}.py").write_text(source)
-        return {"PYTHONPATH": str(folder)}
-
-    return install
-
-
 def test_a_plugin_adds_commands(house, plugins):
     env = plugins(a_plugin=PLUGIN)
     said = house.ramure("shout", "hello", **env)

@@ -3,9 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 import time
+from subprocess import PIPE
 
+import psutil
 import pytest
+
+HANGS = 60
 
 TICKING = """
 import asyncio
@@ -73,6 +78,66 @@ def test_follow_ends_with_the_run(house):
     followed = house.ramure("logs", "--follow", "--json", "-t", "tick", "--id", program.id)
     assert followed.code == 0
     assert [json.loads(line)["data"] for line in followed.out.splitlines()] == list(range(30))
+
+
+def test_follow_ends_with_a_run_that_was_killed_with_its_keeper(house, live):
+    command = [sys.executable, "-m", "ramure", "logs", "worker", "-f", "--id", live.id]
+    following = subprocess.Popen(command, env=house.env, stdout=PIPE, stderr=PIPE, text=True)
+    with following:
+        following.stdout.readline()
+        program = psutil.Process(live.process.pid)
+        for process in (*program.children(recursive=True), program):  # the keeper first
+            process.kill()
+        try:
+            _, told = following.communicate(timeout=HANGS)
+        finally:
+            following.kill()
+    assert following.returncode == 6
+    assert f"the run {live.id} died" in told
+    assert "`ramure gc`" in told
+    assert house.ramure("gc").code == 0
+
+
+def test_follow_tells_of_a_run_that_was_killed_and_cleaned_up_after(house, live):
+    command = [sys.executable, "-m", "ramure", "logs", "-f", "--id", live.id]
+    following = subprocess.Popen(command, env=house.env, stdout=PIPE, stderr=PIPE, text=True)
+    with following:
+        following.stdout.readline()
+        live.process.kill()
+        try:
+            _, told = following.communicate(timeout=HANGS)
+        finally:
+            following.kill()
+    assert following.returncode == 6
+    assert f"the run {live.id} died" in told
+
+
+def test_follow_ends_with_a_run_that_left_something(house, stubborn):
+    command = [sys.executable, "-m", "ramure", "logs", "-f", "--id", stubborn.id]
+    following = subprocess.Popen(command, env=house.env, stdout=PIPE, stderr=PIPE, text=True)
+    with following:
+        following.stdout.readline()
+        stubborn.end()
+        try:
+            _, told = following.communicate(timeout=HANGS)
+        finally:
+            following.kill()
+    assert following.returncode == 0
+    [machine] = stubborn.said
+    assert f"the run {stubborn.id} has ended, but" in told
+    assert machine in told
+    assert "`ramure gc`" in told
+
+
+def test_follow_says_that_there_is_no_such_agent_yet(house, live):
+    command = [sys.executable, "-m", "ramure", "logs", "wroker", "-f"]
+    with subprocess.Popen(command, env=house.env, stderr=PIPE, text=True) as following:
+        watch = threading.Timer(HANGS, following.kill)
+        watch.start()
+        told = following.stderr.readline()
+        following.kill()
+        watch.cancel()
+    assert told == "no agent 'wroker' yet; there are: reviewer, worker, writer\n"
 
 
 def test_follow_shows_what_happens_at_once(house, live):

@@ -91,10 +91,31 @@ def test_stop_ends_a_run_and_waits_for_it(house, live):
     assert live.process.wait(60) == 1
 
 
-def test_a_run_that_does_not_answer(house, live):
+def test_stop_says_what_could_not_be_removed(house, stubborn):
+    stopped = house.ramure("stop")
+    assert stopped.code == 1
+    [machine] = stubborn.said
+    assert f"the run {stubborn.id} has ended, but" in stopped.err
+    assert machine in stopped.err
+    assert "`ramure gc`" in stopped.err
+    assert stubborn.process.wait(60) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("send", "worker", "hello"),
+        ("call", "add", "a=1"),
+        ("call", "add", "a=1", "--timeout", "30"),
+        ("ssh", "worker", "true"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_that_does_not_answer(house, live, arguments):
     os.kill(live.process.pid, signal.SIGSTOP)
     try:
-        silent = house.ramure("status")
+        silent = house.ramure(*arguments)
         assert silent.code == 6
         assert "does not answer" in silent.err
     finally:

@@ -17,6 +17,7 @@ import typer
 
 from ramure import paths
 from ramure.cli import output, runs
+from ramure.cli.farewell import look_back
 from ramure.cli.options import RunId
 from ramure.errors import NoSuchAgent, NoSuchRun, SeveralRuns, UsageError
 
@@ -70,6 +71,8 @@ def logs(
         if more:
             sys.stdout.flush()
             time.sleep(LOOK)
+    if follow and live is not None and (trouble := look_back(live, where)):
+        output.tell(trouble)
 
 
 def find(prefix: str | None, folder: Path | None) -> tuple[Path, runs.Run | None]:
@@ -89,8 +92,8 @@ def find(prefix: str | None, folder: Path | None) -> tuple[Path, runs.Run | None
 
 
 def _goes_on(run: runs.Run) -> bool:
-    """Whether there may be more to come: the run removes its folder when it has ended."""
-    return runs.Run(run.socket).alive or run.folder.exists()
+    """Whether there may be more to come: its program listens, or holds it to its last moment."""
+    return runs.Run(run.socket).alive or run.held
 
 
 def _live(prefix: str | None) -> runs.Run | None:

@@ -35,6 +35,13 @@ class Run:
         """Where it keeps its state; removed as the last thing at its end."""
         return paths.runtimes() / self.id
 
+    @property
+    def held(self) -> bool:
+        """True while its program has it, or somebody cleans up after that: the lock tells."""
+        from ramure.run.sweep import is_alive
+
+        return is_alive(self.folder)
+
     def forget(self) -> None:
         """Remove the socket of a run that is dead."""
         paths.remove_sockets([self.socket])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ramure.cli import output, runs
 from ramure.cli.client import Silent
+from ramure.cli.farewell import look_back
 from ramure.cli.options import AgentName, RunId
 from ramure.errors import RunError
 
@@ -99,10 +101,13 @@ def stop(
     """Cancel a run and wait until all it owned is gone."""
     run = runs.choose(run_id)
     with run.connect() as client:
+        logs = Path(client.request("about")["logs"])
         client.request("stop")
     deadline = time.monotonic() + timeout
-    while run.folder.exists() and time.monotonic() < deadline:
+    while run.held and time.monotonic() < deadline:
         time.sleep(POLL)
-    if timeout and run.folder.exists():
+    if timeout and run.held:
         raise RunError(f"the run {run.id} is still cleaning up after {timeout:g} s")
+    if timeout and (trouble := look_back(run, logs)):
+        raise RunError(trouble)
     output.tell(f"stopped {run.id}" if timeout else f"stopping {run.id}")
