@@ -131,10 +131,12 @@ class Reader:
         self._offsets: dict[Path, int] = {}
         if not folder.is_dir():
             raise NoSuchRun(f"there are no logs in {folder}")
-        if agent and not live and not (folder / f"{agent}.jsonl").exists():
+        if agent and not (folder / f"{agent}.jsonl").exists():
             agents = sorted(path.stem for path in folder.glob("[!_]*.jsonl"))
-            known = f"it had: {', '.join(agents) or 'none'}"
-            raise NoSuchAgent(f"the run had no agent {agent!r}; {known}")
+            known = ", ".join(agents) or "none"
+            if not live:
+                raise NoSuchAgent(f"the run had no agent {agent!r}; it had: {known}")
+            output.tell(f"no agent {agent!r} yet; there are: {known}")
 
     def news(self) -> Iterator[Event]:
         """What was written since the last time."""
