@@ -80,14 +80,17 @@ class ControlClient:
 
         Args:
             method: one of ``ramure.operations``.
-            timeout: seconds; None for as long as it takes.
+            timeout: seconds; None for as long as it takes. Then the run is first asked what it
+                answers at once, so that one that is stopped is told from one that is at work.
             **params: its parameters.
 
         Raises:
             Refused: the run answered with an error.
             RunDied: it ended before it answered.
-        Silent: it did not answer in time.
+            Silent: it did not answer in time.
         """
+        if timeout is None:
+            self.request("about")
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         self._socket.settimeout(timeout)
         self.send(request)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ramure.cli import output, runs
-from ramure.cli.client import Silent
+from ramure.cli.client import PATIENCE, Silent
 from ramure.cli.farewell import look_back
 from ramure.cli.options import AgentName, RunId
 from ramure.errors import RunError
@@ -65,6 +65,8 @@ def call(
         values[name] = _value(value)
     run = runs.choose(run_id)
     with run.connect() as client:
+        if timeout:
+            client.request("about", timeout=min(PATIENCE, timeout))
         params = {"endpoint": endpoint, "arguments": values, "process": process}
         try:
             result = client.request("call", timeout=timeout, **params)
