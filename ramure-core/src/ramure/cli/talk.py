@@ -71,6 +71,8 @@ def call(
         try:
             result = client.request("call", timeout=timeout, **params)
         except Silent:
+            if timeout is None:
+                raise
             text = f"{endpoint} gave no answer within {timeout:g} s; the call was cancelled"
             raise RunError(text) from None
     output.show(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False))
