@@ -8,6 +8,8 @@ import pytest
 import ramure
 from ramure.errors import EndpointError, MachineError, NoSuchAgent, NoTerminal, UsageError
 from ramure.operations import operations
+from ramure.testing.harness import ScriptedHarness
+from ramure.values import Usage
 
 PATIENCE = 30
 
@@ -36,6 +38,27 @@ async def test_an_agent_that_has_ended_is_no_longer_listed():
         assert [agent["address"] for agent in await ask("agents")] == ["other"]
 
     await main()
+
+
+async def test_what_was_used_counts_when_its_agent_has_ended():
+    used = Usage(input=10, output=5, cost=0.25)
+
+    @ramure.agent_process
+    async def child():
+        worker = await ramure.agent("worker", harness=ScriptedHarness([["hello", used]]))
+        with anyio.fail_after(PATIENCE):
+            await worker.send("go")
+            while not worker.usage.cost:
+                await anyio.sleep(0.01)
+        return (await ask("status"))["usage"]
+
+    @ramure.agent_process
+    async def main():
+        return await child(), await child(), (await ask("status"))["usage"]
+
+    one, two, after = await main()
+    assert one == {"tokens": {"input": 10, "output": 5}, "cost": 0.25}
+    assert two == after == {"tokens": {"input": 20, "output": 10}, "cost": 0.5}
 
 
 async def test_an_exact_address_wins_over_longer_ones():

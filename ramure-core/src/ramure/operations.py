@@ -20,7 +20,7 @@ from ramure.run.piped import serve_command
 from ramure.run.rpc import Frames, Method, Upgrade
 from ramure.run.terminal import pty_size, serve_terminal
 from ramure.tools.result import jsonable, text_of
-from ramure.values import Json, Terminal, Usage
+from ramure.values import Json, Terminal
 
 SHELL = 'exec "${SHELL:-/bin/sh}" -l'
 """What ``ramure ssh`` runs: the login shell of whoever the machine's user is."""
@@ -69,7 +69,7 @@ class Operator:
 
     async def status(self) -> dict[str, Json]:
         """The tree of processes with all they own, the machines, and what was used."""
-        usage = sum((a.usage for _, a in self._agents().values()), Usage())
+        usage = self._runtime.usage
         return {
             "run": await self.about(),
             "process": self._root.describe(),

@@ -474,6 +474,7 @@ class Agent:
     def _on_usage(self, used: protocol.Used) -> None:
         usage = Usage(used.input, used.output, used.cache_read, used.cache_write, used.cost)
         self.usage += usage
+        self._runtime.usage += usage
         self.model = used.model or self.model
         self.events.emit(
             "usage",

@@ -41,7 +41,7 @@ from ramure.run.protocol import FromAgent
 from ramure.run.tenancy import LONG_WAIT, Tenancy, Wait
 from ramure.toolset import ToolSet, tell
 from ramure.transport import Route, Target, Transport
-from ramure.values import AgentSpec, Host, Json
+from ramure.values import AgentSpec, Host, Json, Usage
 
 T = TypeVar("T")
 
@@ -94,6 +94,7 @@ class Runtime:
         started: Unix time.
         tenancies: its machines, by name.
         waits: machines for which there is no room yet, by name.
+        usage: what the models of all its agents have used, of those that have ended, too.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Runtime:
         self.plugins = plugins or Plugins.load()
         self.tenancies: dict[str, Tenancy] = {}
         self.waits: dict[str, Wait] = {}
+        self.usage = Usage()
         self._listener_options = listener
         self._parts: dict[tuple[str, str], Any] = {}
         self._addresses: set[str] = set()
