@@ -1,10 +1,7 @@
 """What machines can be told to be, many at once, and images made of them."""
 
 import anyio
-import pytest
 
-from ramure import agent_process, machine
-from ramure.values import Host
 from ramure_docker import DockerImage
 
 HANGS = 120
@@ -62,36 +59,3 @@ async def test_what_an_image_says_arrives(make, api, tmp_path):
     assert (limits["PidsLimit"], limits["ShmSize"]) == (200, 10 << 20)
     assert limits["OomScoreAdj"] == 100
     assert said["Config"]["Labels"]["mine"] == "yes"
-
-
-async def test_a_snapshot(make, api):
-    box = await make(DockerImage("ramure-test/shell", env={"TOKEN": "sesame"}))
-    await box.exec("echo kept >/tmp/kept", check=True)
-    await box.write_file(f"{box.state_dir}/secret", "of the run")
-    image = await box.snapshot("ramure-test/snapshot:tried")
-    try:
-        assert (await box.exec("echo goes on")).ok
-        config = api.inspect_image("ramure-test/snapshot:tried")["Config"]
-        assert "sesame" not in str(config)
-        assert "guard" not in str(config)
-        again = await make(image)
-        assert (await again.exec("cat /tmp/kept; echo $TOKEN")).stdout == "kept\nsesame\n"
-        assert (await again.exec("cat /run/ramure/*/secret")).stdout == ""
-        await again.destroy()
-    finally:
-        api.remove_image("ramure-test/snapshot:tried")
-
-
-@pytest.mark.usefixtures("docker_host", "home", "volumes_alone")
-async def test_a_fork(api, backend):
-    @agent_process(image="docker:ramure-test/shell")
-    async def main():
-        box = await machine()
-        await box.exec("echo one >/tmp/file", check=True)
-        other = await box.fork()
-        await other.exec("echo two >>/tmp/file", check=True)
-        return (await box.exec("cat /tmp/file")).stdout, (await other.exec("cat /tmp/file")).stdout
-
-    assert await main() == ("one\n", "one\ntwo\n")
-    assert len(await backend.remove_caches(Host("docker"))) == 1
-    assert not api.images(filters={"label": "ramure.fork"}, all=True)

@@ -76,11 +76,8 @@ def resolve(host: Host) -> Address:
     Raises:
         MachineError: the settings make no sense.
     """
-    if host.variant == "tcp":
-        certs = os.environ.get("DOCKER_CERT_PATH") or None
-        return Address(f"tcp://{host.location}", certs, _verify())
     if host.variant is not None:
-        return Address(f"{host.variant}://{host.location}")
+        return _of_url(f"{host.variant}://{host.location}")
     if url := os.environ.get("DOCKER_HOST"):
         return _of_environment(url)
     return _of_context() or Address(f"unix://{_socket()}")
@@ -91,14 +88,17 @@ def _verify() -> bool:
 
 
 def _of_environment(url: str) -> Address:
-    scheme = url.partition("://")[0]
-    if scheme not in VARIANTS:
+    if url.partition("://")[0] not in VARIANTS:
         raise MachineError(f"DOCKER_HOST={url!r}: only unix://, tcp:// and ssh:// can be used")
-    secured = scheme == "tcp" and ("DOCKER_CERT_PATH" in os.environ or _verify())
-    if not secured:
+    return _of_url(url)
+
+
+def _of_url(url: str) -> Address:
+    """By TCP, with TLS where the environment says so."""
+    given = os.environ.get("DOCKER_CERT_PATH")
+    if not url.startswith("tcp://") or not (given or _verify()):
         return Address(url)
-    certs = os.environ.get("DOCKER_CERT_PATH") or str(Path.home() / ".docker")
-    return Address(url, certs, _verify())
+    return Address(url, given or str(Path.home() / ".docker"), _verify())
 
 
 def _of_context() -> Address | None:

@@ -40,6 +40,7 @@ class DockerBackend(Backend):
 
     def __init__(self) -> None:
         self._sites: dict[Address, Site] = {}
+        self._addresses: dict[Host, Address] = {}
 
     # --- texts
 
@@ -66,7 +67,11 @@ class DockerBackend(Backend):
     # --- engines
 
     async def _site(self, host: Host) -> Site:
-        return self._site_at(await in_thread(partial(addresses.resolve, host), pool=POOL))
+        # Asked once: for one run a host is one engine, whatever the settings become.
+        if host not in self._addresses:
+            resolve = partial(addresses.resolve, host)
+            self._addresses[host] = await in_thread(resolve, pool=POOL)
+        return self._site_at(self._addresses[host])
 
     def _site_at(self, address: Address) -> Site:
         if address not in self._sites:
@@ -98,7 +103,7 @@ class DockerBackend(Backend):
             )
         try:
             maker = (await self._site(host)).maker
-            return await maker.provision(image, name, labels, tools)
+            return await maker.provision(image, host, name, labels, tools)
         except MachineStartFailed:
             raise
         except MachineError as error:
@@ -146,6 +151,7 @@ class DockerBackend(Backend):
     async def aclose(self) -> None:
         """See ``Backend.aclose``."""
         sites, self._sites = list(self._sites.values()), {}
+        self._addresses.clear()
         for site in sites:
             await site.watch.aclose()
             await site.engine.aclose()

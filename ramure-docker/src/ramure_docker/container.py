@@ -18,7 +18,7 @@ from ramure.backends._marks import MARKS, new_mark
 from ramure.errors import LinkBroken, MachineError, MachineGone
 from ramure.values import PtySize
 from ramure_docker.chores import Chores
-from ramure_docker.engine import PATIENCE, Engine
+from ramure_docker.engine import PATIENCE, POOL, Engine
 from ramure_docker.errors import paused
 from ramure_docker.process import SLOW, DockerProcess, script
 from ramure_docker.streams import Ended, Streams
@@ -33,6 +33,7 @@ SETTLING = 0.3
 """Seconds after a command was killed in which the engine says that it was the container."""
 
 REMOVING = 30.0
+CLEANUP = "docker-cleanup"
 
 
 class Container:
@@ -257,7 +258,7 @@ async def _end(starting: asyncio.Task[DockerProcess]) -> None:
         await abandon(starting.result())
 
 
-async def inspect(engine: Engine, id_: str, name: str, *, cleanup: bool = False) -> dict[str, Any]:
+async def inspect(engine: Engine, id_: str, name: str, *, pool: str = POOL) -> dict[str, Any]:
     """What the engine knows of a container.
 
     Raises:
@@ -265,7 +266,7 @@ async def inspect(engine: Engine, id_: str, name: str, *, cleanup: bool = False)
         EngineUnavailable: the engine cannot be asked.
     """
     path = f"/containers/{id_}/json"
-    found: dict[str, Any] = await engine.ask("GET", path, machine=name, cleanup=cleanup)
+    found: dict[str, Any] = await engine.ask("GET", path, machine=name, pool=pool)
     return found
 
 
@@ -295,7 +296,7 @@ async def remove(engine: Engine, id_: str, name: str) -> None:
             # The bound is the caller's.
             patience = 2 * REMOVING
             await engine.ask(
-                "DELETE", path, machine=name, v=1, force=1, cleanup=True, patience=patience
+                "DELETE", path, machine=name, v=1, force=1, pool=CLEANUP, patience=patience
             )
         except MachineGone:
             return
@@ -306,6 +307,6 @@ async def remove(engine: Engine, id_: str, name: str) -> None:
             return
         await anyio.sleep(0.05)
         with suppress(MachineGone):
-            await inspect(engine, id_, name, cleanup=True)
+            await inspect(engine, id_, name, pool=CLEANUP)
             continue
         return

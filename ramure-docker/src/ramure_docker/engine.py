@@ -44,7 +44,7 @@ class Engine:
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._calls, self._cleanup = Calls(address), Calls(address)
+        self._pools: dict[str, Calls] = {}
         self._speaks = ""
         self._client: APIClient | None = None
         self._making = anyio.Lock()
@@ -112,7 +112,7 @@ class Engine:
         *,
         machine: str = "",
         patience: float = ANSWERING,
-        cleanup: bool = False,
+        pool: str = POOL,
         **query: Any,
     ) -> Any:
         """Ask something that the engine answers at once; what it says, read as JSON.
@@ -125,13 +125,13 @@ class Engine:
             body: what is sent along, as JSON.
             machine: for errors.
             patience: seconds in which the answer has to be there.
-            cleanup: never to wait for what it cleans up after.
+            pool: what it may have to wait for: only so many at a time of one of these.
             query: what is asked for precisely.
 
         Raises:
             MachineError: what the engine answers, or that it does not.
         """
-        calls = self._cleanup if cleanup else self._calls
+        calls = self._pool(pool)
         request = Request(method, path, query, body).encode(await self._version(machine))
         try:
             status, said = await calls.ask(request, patience)
@@ -141,12 +141,15 @@ class Engine:
             raise answered(status, _words(status, said), machine)
         return json.loads(said) if said else None
 
+    def _pool(self, name: str) -> Calls:
+        return self._pools.setdefault(name, Calls(self.address))
+
     async def _version(self, machine: str) -> str:
         """Of the interface that the engine speaks."""
         if not self._speaks:
             try:
                 request = Request("GET", "/version").encode("")
-                _, said = await self._calls.ask(request, CONNECTING)
+                _, said = await self._pool(POOL).ask(request, CONNECTING)
                 self._speaks = str(json.loads(said)["ApiVersion"])
             except (*UNANSWERED, ValueError, KeyError, TypeError) as error:
                 raise self._unreachable(error, machine) from error
@@ -196,8 +199,8 @@ class Engine:
         """Let go of the kept connections."""
         if self._client is not None:
             self._client.close()
-        await self._calls.aclose()
-        await self._cleanup.aclose()
+        for calls in self._pools.values():
+            await calls.aclose()
         if self._door is not None:
             await self._door.aclose()
 

@@ -54,6 +54,8 @@ def answered(status: int, words: str, machine: str) -> MachineError:
         return NameTaken("there is a container of this name already", machine=machine)
     if status == 404 and "no such container" in low:
         return MachineGone("the container has been removed", machine=machine)
+    if status == 404 and "no such image" in low:
+        return ImageNotFound(f"the engine has lost the image: {words}", machine=machine)
     if status == 409 and "is paused" in low:
         return MachineGone(paused(machine), machine=machine)
     if status == 409 and "is not running" in low:

@@ -14,14 +14,18 @@ from ramure._files import absolute
 from ramure.errors import MachineError
 from ramure.machine import Command, Machine
 from ramure.relay import RelayedMachine
-from ramure.values import MachineRef, PtySize
+from ramure.values import Host, MachineRef, PtySize
 from ramure_docker.address import Address
 from ramure_docker.container import Container
+from ramure_docker.errors import ImageNotFound
 from ramure_docker.image import DockerImage
 from ramure_docker.lease import Lease
 from ramure_docker.process import DockerProcess
 from ramure_docker.snapshot import FORK, snapshot
 from ramure_docker.watch import Watch
+
+FORKING = 3
+"""Attempts to make a fork before somebody removes its image."""
 
 
 class PlainMachine(Machine):
@@ -75,7 +79,12 @@ class DockerMachine(RelayedMachine):
     """
 
     def __init__(
-        self, plain: PlainMachine, watch: Watch, guard: BufferedByteStream, image: DockerImage
+        self,
+        plain: PlainMachine,
+        watch: Watch,
+        guard: BufferedByteStream,
+        image: DockerImage,
+        host: Host,
     ) -> None:
         """From now on this program keeps the container, and learns what happens to it.
 
@@ -84,11 +93,12 @@ class DockerMachine(RelayedMachine):
             watch: tells what happens to it.
             guard: the connection to the container's own program.
             image: what it was made of, and how.
+            host: where, as it was asked for.
         """
         # On the engine's own computer the end of the connection is enough of a sign.
         heartbeat = 0.0 if plain.container.engine.address.here else None
         super().__init__(plain, lease=image.lease, heartbeat=heartbeat)
-        self._image = image
+        self._image, self._host = image, host
         self.container = plain.container
         self._watch = watch
         self._hold = Lease(self.container, guard, self.state_dir, image.lease)
@@ -129,12 +139,12 @@ class DockerMachine(RelayedMachine):
         """
         from ramure import machine
 
-        image = await snapshot(self.container, self._image, None, label=FORK)
-        return await machine(image=image, host=self._host())
-
-    def _host(self) -> str:
-        scheme, _, place = self.container.engine.address.url.partition("://")
-        return f"docker+{scheme}://{place}"
+        for _ in range(FORKING):
+            image = await snapshot(self.container, self._image, None, label=FORK)
+            # Somebody's gc may remove what no container uses yet.
+            with suppress(ImageNotFound):
+                return await machine(image=image, host=str(self._host))
+        raise ImageNotFound("its image is removed again and again", machine=self.name)
 
     async def destroy(self) -> None:
         """See ``Machine.destroy``."""

@@ -14,6 +14,7 @@ from anyio.streams.buffered import BufferedByteStream
 from ramure._work import in_thread, to_end
 from ramure.errors import MachineStartFailed, ToolSetUnavailable
 from ramure.toolset import Platform, ToolSet
+from ramure.values import Host
 from ramure_docker import pull, volumes
 from ramure_docker.container import Container, remove
 from ramure_docker.create import create
@@ -63,6 +64,7 @@ class Order:
     """
 
     image: DockerImage
+    host: Host
     name: str
     labels: Mapping[str, str]
     known: dict[str, Known | None]
@@ -76,13 +78,18 @@ class Maker:
         self._known: dict[tuple[str, DockerImage], dict[str, Known | None]] = {}
 
     async def provision(
-        self, image: DockerImage, name: str, labels: Mapping[str, str], tools: ToolSet | None
+        self,
+        image: DockerImage,
+        host: Host,
+        name: str,
+        labels: Mapping[str, str],
+        tools: ToolSet | None,
     ) -> DockerMachine:
         """Make a machine; see ``Backend.provision``."""
         # What makes no sense is refused before anything is pulled.
         await in_thread(partial(host_config, image), pool=POOL, size=THREADS)
         kind = await pull.ensure(self._engine, image), image
-        order = Order(image, name, labels, self._known.setdefault(kind, {}))
+        order = Order(image, host, name, labels, self._known.setdefault(kind, {}))
         if tools is not None and (found := order.known.get(tools.name)):
             await self._bring(order, tools, found)
         machine = await self._make(order)
@@ -134,7 +141,7 @@ class Maker:
             tools_dir=None if order.image.read_only else TOOLS,
             mounted_tools={name: found.folder for name, found in sets.items()},
         )
-        machine = DockerMachine(plain, self._watch, guard, order.image)
+        machine = DockerMachine(plain, self._watch, guard, order.image, order.host)
         nodes = (f"{found.folder}/{found.node}" for found in sets.values())
         if node := next(nodes, facts.get("node")):
             machine.raise_relay(node)
@@ -179,7 +186,9 @@ class Maker:
     async def _come_up(self, id_: str, guard: BufferedByteStream, name: str) -> dict[str, str]:
         try:
             with anyio.fail_after(COMING_UP):
-                await self._engine.call(lambda api: api.start(id_), name)
+                await self._engine.ask(
+                    "POST", f"/containers/{id_}/start", machine=name, patience=COMING_UP
+                )
                 return await _facts(guard, name)
         except TimeoutError:
             raise MachineStartFailed(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ramure_docker.container import Container
+from ramure_docker.container import Container, inspect
 from ramure_docker.engine import Engine
 from ramure_docker.image import DockerImage
 
@@ -21,38 +22,45 @@ async def snapshot(
     container: Container, image: DockerImage, reference: str | None, *, label: str = SNAPSHOT
 ) -> DockerImage:
     """See ``DockerMachine.snapshot``."""
+    from docker.utils import parse_repository_tag
 
-    def commit(api: APIClient) -> str:
-        said: dict[str, Any] = api.inspect_container(container.id)
-        origin: dict[str, Any] = api.inspect_image(said["Image"])  # type: ignore[no-untyped-call]
-        repository, _, tag = (reference or "").partition(":")
-        # Not paused meanwhile: that would look like a hand that pauses it.
-        made = api.commit(
-            container.id,
-            repository or None,
-            tag or None,
-            pause=False,
-            changes=_changes(origin["Config"], image, said["Config"]["Labels"], label),
-        )
-        return str(made["Id"])
+    engine, name = container.engine, container.name
+    said = await inspect(engine, container.id, name)
+    origin = await engine.ask("GET", f"/images/{said['Image']}/json", machine=name)
+    repository, tag = parse_repository_tag(reference or "")
+    # Not paused meanwhile: that would look like a hand that pauses it. It may take its time.
+    made = await engine.ask(
+        "POST",
+        "/commit",
+        _config(origin["Config"], image, said["Config"]["Labels"], label),
+        machine=name,
+        pool="docker-commits",
+        patience=math.inf,
+        container=container.id,
+        repo=repository,
+        tag=tag or "",
+        pause=0,
+    )
+    return replace(image, reference=reference or made["Id"], pull="never")
 
-    id_ = await container.engine.call(commit, container.name, pool="docker-commits")
-    return replace(image, reference=reference or id_, pull="never")
 
+def _config(
+    origin: dict[str, Any], image: DockerImage, labels: Mapping[str, str], label: str
+) -> dict[str, Any]:
+    """The image's own settings again, and nothing of the run's environment and labels.
 
-def _changes(
-    origin: dict[str, Any], image: DockerImage, labels: dict[str, str], label: str
-) -> list[str]:
-    """The image's own commands again, and nothing of the run's environment and labels."""
+    The engine adds from the container what is missing here. So what was not there before is empty.
+    """
     before = dict(pair.partition("=")[::2] for pair in origin.get("Env") or [])
-    ours = [name for name in labels if name not in (origin.get("Labels") or {})]
-    return [
-        f"ENTRYPOINT {json.dumps(origin.get('Entrypoint') or [])}",
-        f"CMD {json.dumps(origin.get('Cmd') or [])}",
-        *(f"ENV {name}={json.dumps(before.get(name, ''))}" for name in image.env),
-        *(f'LABEL {name}=""' for name in ours),
-        f'LABEL {label}="true"',
-    ]
+    own = origin.get("Labels") or {}
+    blank = dict.fromkeys([*labels, SNAPSHOT, FORK], "")
+    return {
+        **origin,
+        "Entrypoint": origin.get("Entrypoint") or [],
+        "Cmd": origin.get("Cmd") or [],
+        "Env": [f"{key}={value}" for key, value in (dict.fromkeys(image.env, "") | before).items()],
+        "Labels": blank | own | {SNAPSHOT: "", FORK: "", label: "true"},
+    }
 
 
 async def unused_forks(engine: Engine) -> list[str]:
@@ -60,8 +68,13 @@ async def unused_forks(engine: Engine) -> list[str]:
 
     def look(api: APIClient) -> list[str]:
         used = {entry["ImageID"] for entry in api.containers(all=True)}
-        found = api.images(filters={"label": FORK}, all=True)
-        return [entry["Id"] for entry in found if entry["Id"] not in used]
+        found = api.images(filters={"label": f"{FORK}=true"}, all=True)
+        return [
+            entry["Id"]
+            for entry in found
+            # A snapshot of a fork that a former version made carries both.
+            if entry["Id"] not in used and not entry["Labels"].get(SNAPSHOT)
+        ]
 
     return await engine.call(look)
 
