@@ -1,10 +1,14 @@
 """What can go wrong: said clearly, with a type, and within seconds."""
 
 import asyncio
+import os
+from dataclasses import replace
 
 import anyio
 import pytest
 
+import docker_engine
+import docker_images
 from ramure.errors import MachineGone, MachineStartFailed
 from ramure.values import Host
 from ramure_docker import DockerImage
@@ -49,6 +53,24 @@ async def test_no_such_image(make):
         await make(DockerImage("ramure-test/none", pull="never"))
     with pytest.raises(ImageNotFound, match=r"ramure-test/none"):
         await make(DockerImage("ramure-test/none"))
+
+
+async def test_an_image_for_another_platform(make):
+    """It is not the one that is wanted; what there is instead is said."""
+    other = DockerImage("ramure-test/shell", platform="linux/s390x", pull="never")
+    with pytest.raises(ImageNotFound, match=r"for linux/s390x but one for linux/"):
+        await make(other)
+    with pytest.raises(ImageNotFound, match="pulled"):
+        await make(replace(other, pull="missing"))
+    platform = f"linux/{os.uname().machine}"
+    await make(DockerImage("ramure-test/shell", platform=platform, pull="never"))
+
+
+@pytest.mark.parametrize("init", [True, False])
+async def test_an_image_without_a_shell(make, engine, init):
+    docker_engine.add_image(engine.url, "ramure-test/shellless", docker_images.archive(["true"]))
+    with pytest.raises(MachineStartFailed, match="no /bin/sh in the image"):
+        await make(DockerImage("ramure-test/shellless", init=init))
 
 
 async def test_a_name_that_is_taken(make):
@@ -97,10 +119,18 @@ async def machine(make, request):
 async def test_removed_by_hand(machine, api):
     said = await waiting(machine, lambda: api.remove_container(machine.name, force=True))
     assert machine.name in said
+    assert "removed by hand" in said
 
 
 async def test_stopped_by_hand(machine, api):
-    await waiting(machine, lambda: api.stop(machine.name, timeout=1))
+    assert "stopped by hand" in await waiting(machine, lambda: api.stop(machine.name, timeout=1))
+
+
+async def test_ended_from_within(make):
+    """Its own program is ended: nobody's hand is blamed."""
+    machine = await make()
+    with pytest.raises(MachineGone, match=r"own program ended|has been removed"):
+        await machine.exec("trap '' TERM; kill -TERM -1; sleep 1000")
 
 
 async def test_paused_by_hand(machine, api):
@@ -115,3 +145,5 @@ async def test_out_of_memory(make, api):
     assert result.exit_code == -9
     assert (await machine.exec("echo here")).stdout == "here\n"
     assert machine.container.ran_out_of_memory
+    said = await waiting(machine, lambda: api.remove_container(machine.name, force=True))
+    assert "by hand" in said, "that it ran out of memory before is another matter"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 from weakref import WeakSet
@@ -20,6 +20,7 @@ from ramure.values import PtySize
 from ramure_docker.chores import Chores
 from ramure_docker.engine import PATIENCE, POOL, Engine
 from ramure_docker.errors import paused
+from ramure_docker.fate import Traces
 from ramure_docker.process import SLOW, DockerProcess, script
 from ramure_docker.streams import Ended, Streams
 
@@ -46,7 +47,6 @@ class Container:
         fate: why it cannot be used any more; None as long as it can.
         is_paused: somebody has paused it.
         chores: what is done in it without anybody who waits.
-        ran_out_of_memory: the kernel has killed something in it for that.
     """
 
     def __init__(self, engine: Engine, id_: str, name: str) -> None:
@@ -54,7 +54,7 @@ class Container:
         self.fate: str | None = None
         self._over = anyio.Event()
         self._removed = False
-        self.is_paused = self.ran_out_of_memory = False
+        self.is_paused, self._traces = False, Traces()
         self._mark = new_mark()
         self._processes: WeakSet[DockerProcess] = WeakSet()
         self.chores = Chores()
@@ -141,10 +141,11 @@ class Container:
         }
         path = f"/containers/{self.id}/exec"
         # Bounded by whoever waits: a command that starts after all has to be ended.
-        made = await self.engine.ask("POST", path, wanted, machine=self.name, patience=PATIENCE)
-        options = {"Detach": False, "Tty": pty}
-        path = f"/exec/{made['Id']}/start"
-        stream = await self.engine.hijack(path, options, machine=self.name, patience=PATIENCE)
+        bound: dict[str, Any] = {"machine": self.name, "patience": PATIENCE}
+        async with self._refusals():
+            made = await self.engine.ask("POST", path, wanted, **bound)
+            options = {"Detach": False, "Tty": pty}
+            stream = await self.engine.hijack(f"/exec/{made['Id']}/start", options, **bound)
         return made["Id"], Streams(stream, raw=pty)
 
     async def say(self, words: Sequence[str], *, user: str | None = None) -> bytes:
@@ -170,8 +171,20 @@ class Container:
     async def inspect_exec(self, exec_id: str) -> dict[str, Any]:
         """What the engine knows of a command."""
         path = f"/exec/{exec_id}/json"
-        found: dict[str, Any] = await self.engine.ask("GET", path, machine=self.name)
+        async with self._refusals():
+            found: dict[str, Any] = await self.engine.ask("GET", path, machine=self.name)
         return found
+
+    @asynccontextmanager
+    async def _refusals(self) -> AsyncIterator[None]:
+        """What the engine refuses, it may refuse because of what became of the container."""
+        try:
+            yield
+        except LinkBroken:
+            raise
+        except MachineError:
+            await self.check()
+            raise
 
     async def resize_exec(self, exec_id: str, size: PtySize) -> None:
         """Give a command's terminal its size."""
@@ -199,15 +212,23 @@ class Container:
         self.check_fate()
         try:
             said = await inspect(self.engine, self.id, self.name)
-        except MachineGone as error:
-            self.ended(self._why() or str(error))
+        except MachineGone:
+            await self._told(None)
             raise
         state = said["State"]
-        self.ran_out_of_memory |= bool(state.get("OOMKilled"))
+        if state.get("OOMKilled"):
+            self._traces.note("oom", {})
         if state.get("Paused"):
-            self.happened("pause")
+            self.happened("pause", {})
         elif not state.get("Running"):
-            self.ended(self._why() or f"the container ended with exit code {state['ExitCode']}")
+            await self._told(int(state["ExitCode"]))
+        self.check_fate()
+
+    async def _told(self, code: int | None) -> None:
+        """It has ended: the engine's events, which tell most, may come a little later."""
+        with anyio.move_on_after(SETTLING):
+            await self._over.wait()
+        self.ended(self._traces.why(code))
         self.check_fate()
 
     async def settled(self) -> None:
@@ -216,21 +237,24 @@ class Container:
             await self._over.wait()
         await self.check()
 
-    def happened(self, what: str) -> None:
+    def happened(self, what: str, about: Mapping[str, str]) -> None:
         """Take note of an event that the engine tells."""
-        if what == "oom":
-            self.ran_out_of_memory = True
-        elif what == "pause":
+        self._traces.note(what, about)
+        if what == "pause":
             self.is_paused = True
             self.ended(paused(self.name))
         elif what == "unpause" and self.is_paused:
             self.is_paused, self.fate = False, None
             self._over = anyio.Event()
-        else:
-            self.ended(self._why() or "the container has been stopped or removed")
+        elif what == "die":
+            self.ended(self._traces.why(int(about.get("exitCode", 0))))
+        elif what == "destroy":
+            self.ended(self._traces.why(None))
 
-    def _why(self) -> str | None:
-        return "the container ran out of memory" if self.ran_out_of_memory else None
+    @property
+    def ran_out_of_memory(self) -> bool:
+        """The kernel has killed something in it for that."""
+        return self._traces.ran_out_of_memory
 
     def ended(self, fate: str) -> None:
         """It cannot be used any more: whatever waits for it gets an error."""

@@ -8,6 +8,8 @@ from ssl import SSLError
 
 from ramure.errors import LinkBroken, MachineError, MachineGone, MachineStartFailed
 
+NO_SHELL = "there is no /bin/sh in the image, which ramure needs (take an image with one)"
+
 ABSENT = {errno.ENOENT, errno.ECONNREFUSED}
 
 
@@ -60,7 +62,17 @@ def answered(status: int, words: str, machine: str) -> MachineError:
         return MachineGone(paused(machine), machine=machine)
     if status == 409 and "is not running" in low:
         return MachineGone("the container does not run any more", machine=machine)
+    if lacks_shell(words):
+        return MachineStartFailed(NO_SHELL, machine=machine)
     return MachineError(f"the engine says: {words.strip()}", machine=machine)
+
+
+def lacks_shell(words: str) -> bool:
+    """What the engine, or the container's init, says where there is no ``/bin/sh``."""
+    low = words.lower()
+    return "/bin/sh" in low and any(
+        said in low for said in ("exec /bin/sh failed", "no such file", "not found")
+    )
 
 
 def paused(machine: str) -> str:

@@ -19,7 +19,7 @@ from ramure_docker import pull, volumes
 from ramure_docker.container import Container, remove
 from ramure_docker.create import create
 from ramure_docker.engine import POOL, THREADS, Engine
-from ramure_docker.errors import NameTaken
+from ramure_docker.errors import NO_SHELL, NameTaken, lacks_shell
 from ramure_docker.hostconfig import STATE, host_config
 from ramure_docker.image import DockerImage
 from ramure_docker.machine import DockerMachine, PlainMachine
@@ -214,8 +214,7 @@ async def _facts(connection: BufferedByteStream, name: str) -> dict[str, str]:
         with anyio.move_on_after(1):
             said += await streams.stderr.receive()
         words = said.decode("utf-8", "replace").strip()
-        raise MachineStartFailed(
-            f"the container ended at once: {words or 'without a word'}", machine=name
-        ) from None
+        what = f"the container ended at once: {words or 'without a word'}"
+        raise MachineStartFailed(NO_SHELL if lacks_shell(words) else what, machine=name) from None
     lines = said.removesuffix(READY).decode("utf-8", "replace").splitlines()
     return dict(line.split(" ", 1) for line in lines)

@@ -18,6 +18,7 @@ from ramure.backends._marks import kill_command
 from ramure.errors import LinkBroken, MachineError
 from ramure.machine import Process
 from ramure.values import PtySize
+from ramure_docker.fate import KILLED
 from ramure_docker.streams import Ended, Streams
 
 if TYPE_CHECKING:
@@ -193,9 +194,6 @@ class DockerProcess(Process):
     def break_off(self, error: MachineError) -> None:
         """The container is gone or paused: nobody waits for the engine to say so."""
         self._streams.break_off(error)
-
-
-KILLED = 137
 
 
 def _signalled(code: int) -> int:

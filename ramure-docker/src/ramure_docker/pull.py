@@ -17,6 +17,9 @@ from ramure_docker.image import DockerImage
 if TYPE_CHECKING:
     from docker import APIClient
 
+ALIASES = {"aarch64": "arm64", "x86_64": "amd64"}
+"""Processors by the names that people use, and by the engine's."""
+
 EVERY = 2.0
 """Seconds between two lines of progress."""
 
@@ -28,29 +31,46 @@ async def ensure(engine: Engine, image: DockerImage) -> str:
         ImageNotFound: there is none, or it may not be had.
         MachineError: as ``Engine.call``.
     """
-    if image.pull != "always" and (found := await _find(engine, image.reference)):
-        return found
+    found = await _find(engine, image.reference)
+    fits = found is not None and _fits(found, image.platform)
+    if found is not None and fits and image.pull != "always":
+        return str(found["Id"])
     if image.pull == "never":
+        other = f" but one for {'/'.join(_platform(found))}" if found is not None else ""
+        wanted = f" for {image.platform}" if image.platform else ""
         raise ImageNotFound(
-            f"the engine has no image {image.reference!r}, and pull='never' forbids to get it"
+            f"the engine has no image {image.reference!r}{wanted}{other}, and pull='never' forbids"
+            " to get it"
         )
     await engine.call(lambda api: _pull(api, image), pool="docker-pulls")
     if found := await _find(engine, image.reference):
-        return found
+        return str(found["Id"])
     raise ImageNotFound(f"there is no image {image.reference!r}")
 
 
-async def _find(engine: Engine, reference: str) -> str | None:
+async def _find(engine: Engine, reference: str) -> dict[str, Any] | None:
+    """What the engine knows of an image."""
     from docker.errors import ImageNotFound as NotThere
 
-    def look(api: APIClient) -> str | None:
+    def look(api: APIClient) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = api.inspect_image(reference)  # type: ignore[no-untyped-call]
-            return str(found["Id"])
         except NotThere:
             return None
+        return found
 
     return await engine.call(look)
+
+
+def _platform(found: Mapping[str, Any]) -> list[str]:
+    parts = (found.get("Os"), found.get("Architecture"), found.get("Variant"))
+    return [str(part) for part in parts if part]
+
+
+def _fits(found: Mapping[str, Any], platform: str | None) -> bool:
+    """Whether an image is for the platform that is wanted, so far as both say it."""
+    wanted = [ALIASES.get(part, part) for part in (platform or "").lower().split("/") if part]
+    return all(part in _platform(found) for part in wanted[:2])
 
 
 def _pull(api: APIClient, image: DockerImage) -> None:

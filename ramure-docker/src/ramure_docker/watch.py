@@ -18,7 +18,7 @@ from ramure_docker.engine import Engine
 FILTERS = {
     "type": ["container"],
     "label": ["ramure.run"],
-    "event": ["die", "destroy", "oom", "pause", "unpause"],
+    "event": ["kill", "die", "destroy", "oom", "pause", "unpause"],
 }
 LONGEST = 1_000_000
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
@@ -73,7 +73,8 @@ class Watch:
             while True:
                 event = json.loads(await stream.receive_until(b"\n", LONGEST))
                 if container := self._containers.get(event.get("id", "")):
-                    container.happened(event["status"])
+                    about = event.get("Actor", {}).get("Attributes") or {}
+                    container.happened(event["status"], about)
 
     async def aclose(self) -> None:
         """Follow no more."""
