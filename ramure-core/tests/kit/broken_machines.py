@@ -55,10 +55,10 @@ class Plain(Machine):
 
 
 class Here:
-    """A machine of the suite's type, on this computer; impatient, because much hangs here."""
+    """A machine of the suite's type, on this computer."""
 
     machine_type = Plain
-    patience = 4.0
+    patience = 20.0
     big = 2_000_000
 
     @pytest.fixture
@@ -133,11 +133,12 @@ class ReturnsLate(Plain):
     class process_type(Wrapped):  # noqa: N801 it is the attribute
         async def kill(self):
             await super().kill()
-            await anyio.sleep(5)
+            await anyio.sleep(9.4)
 
 
 class TestReturnsLate(Quick, ExecContract):
     machine_type = ReturnsLate
+    patience = 8.0
 
 
 class WaitsForChildren(Plain):
@@ -334,7 +335,7 @@ class OnMemory:
 
     nonsense = "anything"
     cancel_after = (0.0, 0.001)
-    patience = 4.0
+    patience = 20.0
     backend_type = MemoryBackend
 
     @pytest.fixture
