@@ -15,7 +15,7 @@ HANGS = 120
 """Seconds after which a test that waits has failed."""
 
 
-def run(tmp_path, name, **env):
+def run(tmp_path, name, passed=3, **env):
     """Write the document's files into a folder and run one of its tests there."""
     for block in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL):
         file = re.match(r"# (\w+\.py)\n", block)
@@ -31,11 +31,20 @@ def run(tmp_path, name, **env):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert f"{passed} passed" in done.stdout
 
 
-def test_the_tests_without_pi(tmp_path):
-    run(tmp_path, "test_without_pi.py")
+@pytest.mark.parametrize(
+    ("name", "passed"),
+    [
+        ("test_in_ten_lines.py", 1),
+        ("test_without_pi.py", 3),
+        ("test_in_memory.py", 2),
+        ("test_with_faults.py", 2),
+    ],
+)
+def test_the_tests_without_pi(tmp_path, name, passed):
+    run(tmp_path, name, passed)
 
 
 @pytest.mark.pi

@@ -58,9 +58,12 @@ async def test_every_point_is_met_once():
         met.append(point.met)
     assert met.count(None) == 2  # in the last round of each moment all goes well
     for moment in ("before", "after"):
-        harmed = [operation for operation in met if operation and operation.moment == moment]
-        assert {operation.number for operation in harmed} == {*range(1, len(harmed) + 1)}
-        assert len(harmed) >= 6
+        numbers = [
+            operation.number for operation in met if operation and operation.moment == moment
+        ]
+        assert len({*numbers}) == len(numbers) >= 6
+        if moment == "before":  # the end of a stream has no afterwards
+            assert {*numbers} == {*range(1, len(numbers) + 1)}
     assert str(point) == f"after operation {point.n}: nothing"
 
 
@@ -134,14 +137,6 @@ class TestFaultyMachine(MachineContract):
         machine = FaultyMachine(MemoryMachine(), seeded(7, delays(0.001), rate=0.2))
         yield machine
         await machine.destroy()
-
-    async def mode(self, machine, path):
-        return {0o750: "-rwxr-x---", 0o644: "-rw-r--r--", 0o755: "drwxr-xr-x"}[
-            machine.files.follow(f"{machine.workdir}/{path}").mode
-        ]
-
-    async def names(self, machine, folder):
-        return machine.files.names(f"{machine.workdir}/{folder}")
 
 
 # --- the library's own agents and their cleanup, on this computer, at every point

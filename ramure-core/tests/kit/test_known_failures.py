@@ -4,6 +4,7 @@ import pytest
 
 import inner_pytest
 from ramure.errors import UsageError
+from ramure.testing import KIT
 from ramure.testing.machines import MachineContract
 
 SUITES = """
@@ -87,3 +88,9 @@ def test_what_a_test_needs_is_no_known_failure(ran):
 def test_what_cannot_be_meant_is_refused(known, said):
     with pytest.raises(UsageError, match=said):
         type("TestMine", (MachineContract,), {"known_failures": known})
+
+
+def test_a_suite_for_another_kit_is_refused():
+    type("TestMine", (MachineContract,), {"kit": KIT})
+    with pytest.raises(UsageError, match=f"written for kit {KIT + 1}"):
+        type("TestMine", (MachineContract,), {"kit": KIT + 1})

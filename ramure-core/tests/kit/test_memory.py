@@ -6,7 +6,7 @@ import pytest
 from ramure import agent, agent_process, done, machine, wait
 from ramure.errors import MachineGone, PlacementError
 from ramure.testing import ScriptedHarness, ToolCall, installed, memory
-from ramure.testing._memory_files import File, Folder
+from ramure.testing._memory_files import File
 from ramure.testing.backends import BackendContract
 from ramure.testing.machines import MachineContract
 from ramure.testing.memory import MemoryBackend, MemoryImage, MemoryMachine
@@ -22,14 +22,6 @@ class TestMachine(MachineContract):
         machine = MemoryMachine()
         yield machine
         await machine.destroy()
-
-    async def mode(self, machine, path):
-        node = machine.files.follow(f"{machine.workdir}/{path}")
-        letters = [r if node.mode & 1 << 8 - i else "-" for i, r in enumerate("rwxrwxrwx")]
-        return ("d" if isinstance(node, Folder) else "-") + "".join(letters)
-
-    async def names(self, machine, folder):
-        return machine.files.names(f"{machine.workdir}/{folder}")
 
 
 class TestBackend(BackendContract):

@@ -1,10 +1,12 @@
 """For tests, of programs and of plugins: scripted model, scripted harness, contract suites.
 
-The contract suites import pytest and are modules of their own.
+What imports pytest (contract suites, the plugin), machines in memory and faults are modules of
+their own. ``KIT`` is the version of it all.
 """
 
+from ramure.testing._installed import installed
+from ramure.testing._version import KIT
 from ramure.testing.harness import ScriptedHarness
-from ramure.testing.installed import installed
 from ramure.testing.model import ScriptedModel
 from ramure.testing.request import Message, Request, ToolResult
 from ramure.testing.script import (
@@ -27,6 +29,7 @@ from ramure.testing.script import (
 from ramure.values import Usage
 
 __all__ = [
+    "KIT",
     "BrokenJson",
     "Crash",
     "Delay",

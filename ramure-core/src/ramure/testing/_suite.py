@@ -9,24 +9,33 @@ from typing import Any, ClassVar
 import pytest
 
 from ramure.errors import UsageError
+from ramure.testing._version import KIT
 
 
 class Suite:
     """The root of the contract suites.
 
     Attributes:
+        kit: the version of the kit (``ramure.testing.KIT``) that the subclass was written for;
+            under another one it is refused. None: whichever there is.
         known_failures: a reason for each test that is known to fail, by its name; one case of a
             test with several is ``"test_name[case]"``. Strict: where such a test passes, it fails,
             because the entry is stale. What is in the way of a test (its fixtures) is no known
             failure.
     """
 
+    kit: ClassVar[int | None] = None
     known_failures: ClassVar[Mapping[str, str]] = {}
 
     pytestmark = pytest.mark.anyio
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if cls.kit not in {None, KIT}:
+            raise UsageError(
+                f"{cls.__name__} was written for kit {cls.kit} of ramure.testing, and this is kit "
+                f"{KIT}: see what has changed in ramure's docs/reference/testing-kit.md"
+            )
         for test, reason in cls.known_failures.items():
             where = f"{cls.__name__}.known_failures[{test!r}]"
             if not reason.strip():

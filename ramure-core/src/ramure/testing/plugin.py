@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ramure.testing import memory
+from ramure.testing._installed import installed
 from ramure.testing._leftovers import Place
-from ramure.testing.installed import installed
 from ramure.testing.model import ScriptedModel
 from ramure.testing.script import Scripts
 
