@@ -88,7 +88,7 @@ def test_a_program_runs_with_it(plugin, installed, home):
     needs_bubblewrap()
     python = installed(plugin)
     printed = run(python, "-W", "error", python.parents[2] / "example.py", cwd=home)
-    assert printed == "{'clerk0': '3', 'clerk1': '2'}\n"
+    assert printed == "[3, 2]\n"
     doctor = json.loads(run(python, "-m", "ramure", "doctor", "bubblewrap", "--json", cwd=home))
     assert [finding["state"] for finding in doctor] == ["ok"]
 

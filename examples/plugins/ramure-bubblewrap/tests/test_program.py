@@ -38,7 +38,7 @@ async def left():
 
 async def test_the_example():
     done = run("-W", "error", EXAMPLE)
-    assert (done.returncode, done.stdout) == (0, "{'clerk0': '3', 'clerk1': '2'}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "[3, 2]\n"), done.stderr
     assert await left() == []
 
 
