@@ -21,7 +21,7 @@ BACKEND = {
     *("README.md", "pyproject.toml"),
     *(f"src/ramure_my_cloud/{name}.py" for name in ("__init__", "plugin", "image", "backend")),
     *("src/ramure_my_cloud/machine.py", "src/ramure_my_cloud/py.typed"),
-    *(f"tests/{name}.py" for name in ("conftest", "test_machine", "test_program")),
+    *(f"tests/{name}.py" for name in ("conftest", "test_backend", "test_machine", "test_program")),
 }
 HARNESS = {
     *("src/ramure_my_cloud/harness.py", "src/ramure_my_cloud/agent.py", "tests/test_harness.py")
