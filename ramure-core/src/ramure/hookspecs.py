@@ -47,7 +47,13 @@ class BackendInfo:
 
 @dataclass(frozen=True, slots=True)
 class HarnessInfo:
-    """A harness: its name, one line for people, and ``"module:Class"``."""
+    """A harness.
+
+    Attributes:
+        name: as in ``agent(…, harness="name")``: lower case letters, digits, dashes.
+        summary: one line for people.
+        load: ``"module:Class"`` of the ``Harness``.
+    """
 
     name: str
     summary: str
@@ -56,7 +62,13 @@ class HarnessInfo:
 
 @dataclass(frozen=True, slots=True)
 class TransportInfo:
-    """A transport: its name, one line for people, and ``"module:Class"``."""
+    """A transport.
+
+    Attributes:
+        name: as in ``Machine.transports``: lower case letters, digits, dashes.
+        summary: one line for people.
+        load: ``"module:Class"`` of the ``Transport``.
+    """
 
     name: str
     summary: str
@@ -67,9 +79,12 @@ class TransportInfo:
 class CheckInfo:
     """A check of ``ramure doctor``.
 
-    ``load`` is ``"module:function"``: an async function of no arguments that returns a list of
-    ``ramure.values.Problem``. Those that are ``unused`` are notes, unless the check is asked for by
-    its name.
+    Attributes:
+        name: as in ``ramure doctor name``: lower case letters, digits, dashes.
+        summary: one line for people: what is so where the check finds nothing.
+        load: ``"module:function"``: an async function of no arguments that returns a list of
+            ``ramure.values.Problem``. Those that are ``unused`` are notes, unless the check is
+            asked for by its name.
     """
 
     name: str

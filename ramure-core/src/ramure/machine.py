@@ -42,12 +42,16 @@ class Process(ABC):
 
     Not safe for two readers of one stream at a time. Leaving ``async with`` (or ``aclose``) kills
     what still runs.
+
+    Attributes:
+        stdin: what the command reads; closing it is the end of its input.
+        stdout: what the command writes; for a pty, everything.
+        stderr: its errors; for a pty, at its end from the start.
     """
 
     stdin: ByteSendStream
     stdout: ByteReceiveStream
     stderr: ByteReceiveStream
-    """For a pty: everything comes on ``stdout``, and ``stderr`` is at its end from the start."""
 
     @abstractmethod
     async def wait(self) -> int:
@@ -190,7 +194,7 @@ class Machine(ABC):
         return result
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
-        """The content of a file.
+        """The content of a file of at most ``max_bytes``.
 
         Paths are the machine's, relative ones under ``workdir``; ``~`` is not expanded.
 

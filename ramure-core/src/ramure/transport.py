@@ -37,7 +37,11 @@ class Route(ABC):
 
 
 class Transport(ABC):
-    """Opens routes. One object serves one run."""
+    """Opens routes. One object serves one run.
+
+    Attributes:
+        name: as registered, and as in ``Machine.transports``.
+    """
 
     name: ClassVar[str]
 

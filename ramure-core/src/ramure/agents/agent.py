@@ -321,11 +321,11 @@ class Agent:
         await self.machine.download(self.path(remote), local)
 
     async def read_file(self, path: str) -> bytes:
-        """Read a file on the agent's machine."""
+        """Read a file on the agent's machine; a relative path is under its working directory."""
         return await self.machine.read_file(self.path(path))
 
     async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
-        """Write a file on the agent's machine."""
+        """Write a file on the agent's machine; ``mode`` is as for ``Machine.write_file``."""
         await self.machine.write_file(self.path(path), data, mode=mode)
 
     def path(self, path: str) -> str:

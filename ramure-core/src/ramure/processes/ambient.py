@@ -112,6 +112,10 @@ async def agent(
 async def machine(image: Image | str | None = None, *, host: HostLike | None = None) -> Machine:
     """Make a machine that this process owns; it is removed at the process's end.
 
+    Args:
+        image: what it starts from; inherited from the process unless given.
+        host: where it is made; inherited from the process unless given.
+
     Raises:
         PlacementError, PluginError: before anything is started.
         MachineStartFailed: it could not be made.
@@ -156,7 +160,11 @@ def done(result: Any = None) -> None:
 
 @on_the_loop
 def fail(reason: str) -> None:
-    """Signal failure: ``wait()`` raises ``ProcessFailed``. The first verdict counts."""
+    """Signal failure: ``wait()`` raises ``ProcessFailed``. The first verdict counts.
+
+    Args:
+        reason: why, in words; part of the error's message.
+    """
     require_process("fail()").conclude(Verdict(reason=str(reason)))
 
 
@@ -173,7 +181,12 @@ async def wait() -> Any:
 
 @on_the_loop
 def emit(type: str, data: Any = None) -> None:  # noqa: A002 the public name
-    """Emit an event on this process's stream."""
+    """Emit an event on this process's stream.
+
+    Args:
+        type: what happened, such as ``task_added``.
+        data: whatever belongs to it.
+    """
     require_process("emit()").emit(type, data)
 
 

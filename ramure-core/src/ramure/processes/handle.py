@@ -71,7 +71,9 @@ def spawn(
 def bubble(handle: ProcessHandle[Any], *, source: str | None = None) -> None:
     """Forward a process's events, from the first on, onto the current process's stream.
 
-    They carry ``source``; one that has a source of its own gets ``source/its own``.
+    Args:
+        handle: of the process.
+        source: what the events carry; one that has a source of its own gets ``source/its own``.
     """
     process = require_process("bubble()")
     events = handle.events

@@ -390,6 +390,13 @@ class Runtime:
     ) -> Life:
         """Start one incarnation of an agent's program.
 
+        Args:
+            machine: where it is to run; it is equipped and checked first.
+            harness: what starts it.
+            spec: what the harness has to know.
+            on_message: is given all that the agent says.
+            on_link: is told when it connects, and when the connection is gone.
+
         Raises:
             AgentStartFailed: the machine lacks something, or the program could not be started.
         """
