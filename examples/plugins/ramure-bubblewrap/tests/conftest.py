@@ -31,12 +31,13 @@ async def make():
     """Make sandboxes."""
     backend, made = BubblewrapBackend(), []
 
-    async def make(image=None):
+    async def make(image=None, **options):
         machine = await backend.provision(
             image or BubblewrapImage(),
             Host("bubblewrap"),
             name=f"box-{next(_numbers)}",
             labels={"ramure.run": "r"},
+            **options,
         )
         made.append(machine)
         return machine

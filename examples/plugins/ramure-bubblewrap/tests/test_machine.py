@@ -8,8 +8,9 @@ import anyio
 import psutil
 import pytest
 
-from ramure.errors import MachineGone, MachineStartFailed
+from ramure.errors import MachineGone, MachineStartFailed, ToolSetUnavailable
 from ramure.testing.machines import MachineContract
+from ramure.toolset import ToolSet
 from ramure.values import Host
 from ramure_bubblewrap import BubblewrapImage
 from ramure_bubblewrap.backend import BubblewrapBackend
@@ -80,6 +81,40 @@ async def test_a_folder_of_this_computer_to_work_in(make, tmp_path):
     assert (tmp_path / "data/given").exists()
     await machine.destroy()
     assert (work / "given").exists()
+
+
+class Greeter(ToolSet):
+    """What some agent needs: a program that greets."""
+
+    name = "greeter-1"
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    async def look(self, machine):
+        return False
+
+    async def assemble(self, platform, progress=print):
+        if self.folder is None:
+            raise ToolSetUnavailable("there is none")
+        return self.folder
+
+
+async def test_what_agents_need_is_there_and_cannot_be_changed(make, tmp_path):
+    (tmp_path / "greet").write_text("#!/bin/sh\necho hello\n")
+    (tmp_path / "greet").chmod(0o755)
+    tools = Greeter(tmp_path)
+    machine = await make(tools=tools)
+    await machine.equip(tools)
+    folder = machine.tool_folder(tools)
+    assert (await machine.exec([f"{folder}/greet"])).stdout == "hello\n"
+    assert not (await machine.exec(["touch", f"{folder}/more"])).ok
+
+
+async def test_a_machine_without_what_agents_need(make):
+    machine = await make(tools=Greeter(None))
+    assert machine.mounted_tools == {}
+    assert (await machine.exec("true")).ok
 
 
 async def test_what_bubblewrap_refuses_is_told(make, tmp_path):

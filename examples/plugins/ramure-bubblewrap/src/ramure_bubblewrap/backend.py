@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from ramure.backends.local import LocalBackend, LocalImage
-from ramure.errors import PlacementError
+from ramure.backends.local import LocalBackend, LocalImage, LocalMachine
+from ramure.errors import PlacementError, ToolSetUnavailable
 from ramure.machine import Backend, Image
 from ramure.toolset import ToolSet
 from ramure.values import Host, MachineRef
@@ -70,12 +71,14 @@ class BubblewrapBackend(Backend):
             labels={**labels, **MINE},
         )
         try:
-            holder, sandbox = await begin(image, local)
+            mounted = await _assembled(tools, local)
+            readable = [*image.readable, *mounted.values()]
+            holder, sandbox = await begin(replace(image, readable=readable), local)
             sandbox.keep(local)
         except BaseException:
             await local.destroy()
             raise
-        return BubblewrapMachine(local, sandbox, holder)
+        return BubblewrapMachine(local, sandbox, holder, mounted)
 
     async def attach(self, ref: MachineRef) -> BubblewrapMachine:
         """See ``Backend.attach``."""
@@ -97,3 +100,14 @@ class BubblewrapBackend(Backend):
 
 def _local(ref: MachineRef) -> MachineRef:
     return MachineRef("local", ref.name, ref.data)
+
+
+async def _assembled(tools: ToolSet | None, local: LocalMachine) -> dict[str, str]:
+    """What the machine's agents need, as a folder of this computer that a sandbox can be shown."""
+    if tools is None:
+        return {}
+    try:
+        folder = await tools.assemble(await local.platform())
+    except ToolSetUnavailable:  # all that is needed may be there
+        return {}
+    return {tools.name: str(folder)}

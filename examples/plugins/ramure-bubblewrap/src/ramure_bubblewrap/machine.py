@@ -34,13 +34,18 @@ class BubblewrapMachine(Machine):
     workdir, state_dir = WORK, STATE
 
     def __init__(
-        self, local: LocalMachine, sandbox: Sandbox, holder: Process | None = None
+        self,
+        local: LocalMachine,
+        sandbox: Sandbox,
+        holder: Process | None = None,
+        mounted_tools: Mapping[str, str] | None = None,
     ) -> None:
         self.local = local
         self.name = local.name
         self.ref = MachineRef("bubblewrap", local.name, local.ref.data)
         self._sandbox = sandbox
         self._holder = holder
+        self.mounted_tools = mounted_tools or {}
 
     @property
     def door(self) -> Path:
