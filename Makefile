@@ -4,7 +4,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help setup parts demo test check lint format types layers bridge bench docs site lock clean distclean
+.PHONY: help setup parts demo test check lint format types layers bridge bench docs site pictures lock clean distclean
 
 # Flags for pytest, e.g. `make test PYTEST="-k supervise -x"`, and how many tests run at a time:
 # more than there are processors, since most wait for programs that they have started.
@@ -80,6 +80,9 @@ docs: setup site ## build the documentation, and run all that it shows
 
 site: setup ## build the documentation into site/, strictly
 	scripts/quietly site env NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --quiet
+
+pictures: setup ## take the pictures of terminals in the documentation anew
+	$(bin)/python scripts/leave_nothing.py $(bin)/python scripts/pictures.py
 
 lock: setup ## pin the newest versions of everything
 	scripts/lock
