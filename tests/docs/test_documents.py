@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,6 +16,9 @@ DOCUMENTS = sorted(
 )
 BORROWED = {"changes.md", "contributing.md"}
 """Pages of the site that stand elsewhere: scripts/site_pages.py."""
+
+PICTURES = sorted(ROOT.glob("docs/images/*.svg"))
+SVG = "{http://www.w3.org/2000/svg}"
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
 
@@ -40,3 +44,31 @@ def test_programs_use_what_there_is(document):
 def test_make_has_the_targets(document):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert targets.issuperset(re.findall(r"`make ([a-z]+)", document.read_text("utf-8")))
+
+
+@documents
+def test_pictures_say_in_words_what_they_show(document):
+    for words, _ in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", document.read_text("utf-8")):
+        assert len(words) > 10, words
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda p: p.name)
+def test_a_picture_is_there_for_everybody(picture):
+    drawn = ET.parse(picture).getroot()
+    assert drawn.get("role") == "img"
+    named = (drawn.get("aria-labelledby") or "").split()
+    told = [e for e in drawn.iter() if e.tag in (f"{SVG}title", f"{SVG}desc")]
+    assert named
+    assert named == [e.get("id") for e in told if e.text]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda p: p.name)
+def test_a_picture_fetches_nothing_and_tells_nothing_of_where_it_was_taken(picture):
+    text = picture.read_text("utf-8")
+    assert not re.findall(r"""url\(["']?http|@import|(?:src|href)=["']http""", text)
+    assert not re.findall(r"/(?:tmp|root|home/(?!me\b))[/\w]*", text)
+
+
+def test_every_picture_is_shown():
+    shown = "".join(document.read_text("utf-8") for document in DOCUMENTS)
+    assert [p.name for p in PICTURES if f"images/{p.name})" not in shown] == []
