@@ -12,12 +12,12 @@ import re
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from subprocess import DEVNULL
 
 import anyio
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -39,6 +39,9 @@ HANGS = 120
 IDS = ("1ng6hbj8qe", "1ng6hbp2vd", "1ng6hbtcx7")
 """What runs are called in the pictures, in the order of their starts."""
 
+WIDE = 96
+"""Columns of most terminals: more would be hard to read beside text."""
+
 POEMS = {"tea": "Steam, a cup, a thought.", "rain": "Gutters full of song."}
 
 FORMAT = re.sub(r"\n    @font-face \{\{.*?\n    \}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -57,9 +60,11 @@ class Terminal:
         self.work = self.home / "project"
         self.work.mkdir()
         self._socket = str(home / ".tmux")
-        keep = {k: v for k, v in os.environ.items() if k in ("LANG", "USER", "TMPDIR")}
+        keep = {k: v for k, v in os.environ.items() if k in ("LANG", "USER")}
         path = f"{NODE}:{ROOT / '.venv/bin'}:/usr/local/bin:/usr/bin:/bin"
-        self.env = {**keep, "HOME": str(self.home), "PATH": path, "RAMURE_PI": str(PI)}
+        self.env = {**keep, "HOME": str(home), "PATH": path, "RAMURE_PI": str(PI)}
+        self.env["TMPDIR"] = str(home / "tmp")
+        (home / "tmp").mkdir()
 
     async def tmux(self, *words: str) -> str:
         """A command of tmux's."""
@@ -131,8 +136,8 @@ async def program(terminal: Terminal, file: str, model: ScriptedModel) -> AsyncI
         [ROOT / ".venv/bin/python", file],
         env=env,
         cwd=terminal.work,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
     )
     try:
         with anyio.fail_after(3 * HANGS):
@@ -150,6 +155,11 @@ async def until(there: Callable[[], Awaitable[bool]]) -> None:
     with anyio.fail_after(HANGS):
         while not await there():  # noqa: ASYNC110 a screen tells nobody
             await anyio.sleep(0.3)
+
+
+def spun(screen: str) -> str:
+    """A screen without what turns while pi waits."""
+    return "\n".join(line for line in screen.splitlines() if "Working" not in line)
 
 
 class Poets:
@@ -194,22 +204,22 @@ def copy_programs(folder: Path) -> None:
 async def of_doctor(terminal: Terminal) -> None:
     """What is installed, and what is missing."""
     text = await terminal.shown("ramure doctor", 400, 40)  # wrapped once its paths are shorter
-    await terminal.picture("doctor", "ramure doctor", text, 110)
+    await terminal.picture("doctor", "ramure doctor", text, WIDE)
 
 
 async def of_a_failure(terminal: Terminal) -> None:
     """Why a program with a refused key has failed."""
     async with ScriptedModel([Fail(401)]) as model, program(terminal, "haiku.py", model):
         pass
-    text = await terminal.shown("ramure why", 110, 60)
-    await terminal.picture("why", "ramure why", text, 110)
+    text = await terminal.shown("ramure why", WIDE, 60)
+    await terminal.picture("why", "ramure why", text, WIDE)
 
 
 async def of_the_demo(terminal: Terminal) -> None:
     """The demo, from its start to its haikus."""
-    text = await terminal.shown("ramure demo --scripted", 90, 60)
-    lines = text.rstrip().splitlines()
-    await terminal.picture("demo", "ramure demo --scripted", "\n".join([*lines[:16], "…"]), 90)
+    command = "ramure demo --scripted"
+    lines = (await terminal.shown(command, 80, 60)).rstrip().splitlines()
+    await terminal.picture("demo", command, "\n".join([*lines[:16], "…"]), 80)
 
 
 async def of_the_pool(terminal: Terminal) -> None:
@@ -219,24 +229,26 @@ async def of_the_pool(terminal: Terminal) -> None:
     async def at_work() -> bool:
         return poets.at_work == len(POEMS)
 
-    async def pi_shows() -> bool:
-        return "count" in await terminal.screen()
+    async def pi_rests() -> bool:
+        before = await terminal.screen()
+        await anyio.sleep(1)  # it paints line by line
+        return "Took" in before and spun(before) == spun(await terminal.screen())
 
     async with ScriptedModel(poets) as model, program(terminal, "pool.py", model):
         await until(at_work)
         text = await terminal.shown("ramure ls --all", 80, 10)
         await terminal.picture("ls", "ramure ls --all", text, 80)
-        text = await terminal.shown("ramure status", 110, 30)
-        await terminal.picture("status", "ramure status", text, 110)
-        async with terminal.running("ramure connect worker", 100, 32):
-            await until(pi_shows)
+        text = await terminal.shown("ramure status", WIDE, 30)
+        await terminal.picture("status", "ramure status", text, WIDE)
+        async with terminal.running("ramure connect worker", 90, 29):
+            await until(pi_rests)
             text = await terminal.screen()
-        await terminal.picture("pi", "ramure connect worker", text, 100)
+        await terminal.picture("pi", "ramure connect worker", text, 90)
         poets.gate.set()
     kinds = " ".join(f"--type {t}" for t in ("task_added", "text", "tool_call", "done"))
     command = f"ramure logs {kinds}"
-    text = await terminal.shown(command, 110, 40)
-    await terminal.picture("logs", command, text, 110)
+    text = await terminal.shown(command, WIDE, 40)
+    await terminal.picture("logs", command, text, WIDE)
 
 
 def new_home() -> Path:

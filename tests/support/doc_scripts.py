@@ -33,7 +33,7 @@ ESTIMATE = [
 
 
 def _after_error(request: Request, turn: Turn) -> Turn:
-    assert "'printer'" in request.results[0].text, request.results  # which names there are
+    assert "module" in request.results[0].text, request.results  # which argument is wrong
     return turn
 
 

@@ -44,15 +44,15 @@ def agent_process(function: Callable[..., Awaitable[Any]] | None = None, /, **gi
         function: the function, where the decorator is used without arguments.
         **given: the arguments below.
 
-            image: what machines start from, for this process and those beneath it.
-            timeout: seconds; then the process ends with ``ProcessTimeout``.
-            log_dir: where a root's log folder is, in place of ``~/.ramure/logs/{id}``.
-            host: where machines are made. As in ramure 0.0.x, a bare IP address or ``localhost``
-                is where a root listens for agents by WebSocket.
-            port: a root listens for agents on this port by WebSocket.
-            base_url: the URL that agents are told.
-            idle_timeout: seconds after which ``wait()`` gives up where nothing can happen any
-                more; None waits for ever.
+            * ``image``: what machines start from, for this process and those beneath it.
+            * ``timeout``: seconds; then the process ends with ``ProcessTimeout``.
+            * ``log_dir``: where a root's log folder is, in place of ``~/.ramure/logs/{id}``.
+            * ``host``: where machines are made. As in ramure 0.0.x, a bare IP address or
+              ``localhost`` is where a root listens for agents by WebSocket.
+            * ``port``: a root listens for agents on this port by WebSocket.
+            * ``base_url``: the URL that agents are told.
+            * ``idle_timeout``: seconds after which ``wait()`` gives up where nothing can happen any
+              more; None waits for ever.
 
     Raises:
         UsageError: it is not an async function.
