@@ -1,4 +1,4 @@
-"""For tests, of programs and of plugins: scripted model, scripted harness, contract suites.
+"""For tests, of programs and plugins: scripted model, cassettes, scripted harness, contract suites.
 
 What imports pytest (contract suites, the plugin), machines in memory and faults are modules of
 their own. ``KIT`` is the version of it all.
@@ -6,6 +6,8 @@ their own. ``KIT`` is the version of it all.
 
 from ramure.testing._installed import installed
 from ramure.testing._version import KIT
+from ramure.testing._playback import CassetteError, NoMatch, UnusedInteractions
+from ramure.testing.cassette import Cassette
 from ramure.testing.harness import ScriptedHarness
 from ramure.testing.model import ScriptedModel
 from ramure.testing.request import Message, Request, ToolResult
@@ -31,6 +33,8 @@ from ramure.values import Usage
 __all__ = [
     "KIT",
     "BrokenJson",
+    "Cassette",
+    "CassetteError",
     "Crash",
     "Delay",
     "Drop",
@@ -39,6 +43,7 @@ __all__ = [
     "Finish",
     "Hang",
     "Message",
+    "NoMatch",
     "Part",
     "Raw",
     "Request",
@@ -50,6 +55,7 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "Turn",
+    "UnusedInteractions",
     "Usage",
     "installed",
 ]

@@ -7,7 +7,7 @@ silence), and because core should not gain a dependency for its tests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -30,6 +30,7 @@ class HttpRequest:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
 
 async def read_request(stream: SocketStream) -> HttpRequest:
@@ -52,7 +53,8 @@ async def read_request(stream: SocketStream) -> HttpRequest:
     if headers.get("expect", "").lower() == "100-continue":
         await stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await _read_body(source, headers)
-    return HttpRequest(words[0], words[1].partition("?")[0], headers, body)
+    path, _, query = words[1].partition("?")
+    return HttpRequest(words[0], path, headers, body, query)
 
 
 async def _read_body(source: BufferedByteReceiveStream, headers: Mapping[str, str]) -> bytes:
@@ -64,16 +66,28 @@ async def _read_body(source: BufferedByteReceiveStream, headers: Mapping[str, st
 
 async def _read_chunks(source: BufferedByteReceiveStream) -> bytes:
     body = bytearray()
+    async for chunk in chunks(source):
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BadRequest(f"the body is larger than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+async def chunks(source: BufferedByteReceiveStream) -> AsyncIterator[bytes]:
+    """The pieces of a body that comes in chunks.
+
+    Raises:
+        BadRequest: they are not as they have to be.
+        anyio.EndOfStream, anyio.IncompleteRead: the peer left before the end.
+    """
     while True:
         line = await source.receive_until(b"\r\n", MAX_HEAD)
         size = _number(line.partition(b";")[0].decode("latin-1"), 16)
         if size == 0:
             while await source.receive_until(b"\r\n", MAX_HEAD):
                 pass  # trailers
-            return bytes(body)
-        body += await source.receive_exactly(size)
-        if len(body) > MAX_BODY:
-            raise BadRequest(f"the body is larger than {MAX_BODY} bytes")
+            return
+        yield await source.receive_exactly(size)
         await source.receive_exactly(2)
 
 

@@ -30,15 +30,16 @@ def write(
 
     The provider of the first API is called ``scripted``, that of another ``scripted-{api}``.
     """
-    make_private(folder)
     names = {api: "scripted" if api == apis[0] else f"scripted-{api}" for api in apis}
     providers = {name: _provider(api, url, key, models) for api, name in names.items()}
-    defaults = {
-        "defaultProvider": "scripted",
-        "defaultModel": models[0],
-        "quietStartup": True,
-        "retry": QUICK_RETRIES,
-    }
+    defaults = {"defaultProvider": "scripted", "defaultModel": models[0]}
+    return write_files(folder, providers, defaults | dict(settings))
+
+
+def write_files(folder: Path, providers: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
+    """Write the files of these providers and settings, owner-only."""
+    make_private(folder)
+    defaults = {"quietStartup": True, "retry": QUICK_RETRIES}
     _write(folder / "models.json", {"providers": providers})
     _write(folder / "settings.json", defaults | dict(settings))
     return folder
