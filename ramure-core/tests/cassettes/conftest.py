@@ -52,9 +52,10 @@ def studio(tmp_path):
 def say():
     """Asks a model as pi would, of the chat completions; gives the answer."""
 
-    async def say(model, *texts, system="", tools=(), stream=True):
+    async def say(model, *texts, system="", tools=(), results=(), stream=True):
         roles = ("user", "assistant")
         messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
+        messages += [{"role": "tool", "tool_call_id": "x", "content": it} for it in results]
         if system:
             messages.insert(0, {"role": "system", "content": system})
         body = {"model": "large", "messages": messages, "stream": stream, "tools": list(tools)}

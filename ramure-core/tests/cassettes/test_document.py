@@ -52,7 +52,7 @@ async def test_the_recorded_test(tmp_path):
         persons = str(real.pi_folder(tmp_path / "pi"))
         code, said = await run(RAMURE_CASSETTES="record", PI_CODING_AGENT_DIR=persons)
         assert code == 0, said
-        assert len(real.requests) == 2
+        assert real.requests
     cassette = tmp_path / "cassettes" / "six_times_seven.json"
     assert real.key not in cassette.read_text()
     code, said = await run()

@@ -1,7 +1,11 @@
 """What is the same request and what is another."""
 
+from functools import partial
+
+import anyio
 import pytest
 
+from model_client import HANGS
 from ramure.testing import CassetteError, Fail, NoMatch, Text, UnusedInteractions
 
 PI = """You are an assistant.
@@ -164,3 +168,43 @@ async def test_a_file_that_is_no_cassette(studio, text):
     with pytest.raises(CassetteError, match="is no cassette"):
         async with studio.play():
             pass
+
+
+async def test_an_afterthought_is_left_to_chance(studio, say):
+    """A program that has what it wanted stops its agent, which may have asked once more or not."""
+    done = ("Hi", "One.")
+    async with studio.record(["One.", "Two."]) as model:
+        await say(model, "Hi")
+        await say(model, *done, results=["Recorded."])
+    async with studio.play() as model:  # nothing is told
+        await say(model, "Hi")
+        assert model.unused == [2]
+
+    async def ask_no_more():
+        async with studio.play():
+            pass
+
+    with pytest.warns(UnusedInteractions, match="2 of 2 interactions: 1, 2"):
+        await ask_no_more()
+
+
+async def test_where_the_recording_ends_an_agent_may_leave(studio, say, monkeypatch):
+    async with studio.record(["One."]) as model:
+        await say(model, "Hi")
+    async with studio.play() as model, anyio.create_task_group() as tasks:
+        await say(model, "Hi")
+        tasks.start_soon(partial(say, model, "Hi", "One.", results=["Recorded."]))
+        with anyio.fail_after(HANGS):
+            while len(model.requests) < 2:
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    assert model.errors == []
+
+    async def wait_for_more():
+        async with studio.play() as model:
+            await say(model, "Hi")
+            await say(model, "Hi", "One.", results=["Recorded."])
+
+    monkeypatch.setattr("ramure.testing.cassette.BEYOND", 0.1)
+    with pytest.raises(NoMatch, match="request 2: every interaction has been used"):
+        await wait_for_more()

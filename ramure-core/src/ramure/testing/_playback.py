@@ -52,6 +52,47 @@ class Playback:
         """The numbers of those that were not given yet."""
         return [it.number for it in self._interactions if it.number not in self._used]
 
+    @property
+    def missed(self) -> list[int]:
+        """Those of the unused that somebody should have asked for.
+
+        Where an agent's last call ends its program, chance decides whether it still asks what to
+        say of the result.
+        """
+        unused = set(self.unused)
+        return [
+            it.number
+            for it in self._interactions
+            if it.number in unused and not self._is_an_afterthought(it)
+        ]
+
+    def _is_an_afterthought(self, last: Interaction) -> bool:
+        messages = last.meaning.messages
+        before = [
+            it.meaning.messages
+            for it in self._interactions
+            if it.number in self._used and _goes_on(messages, it.meaning.messages)
+        ]
+        further = messages[max(map(len, before), default=0) :]
+        asked = any(message.startswith("user:") for message in further)
+        return bool(before) and not asked and not self._followed(messages)
+
+    def is_beyond(self, meaning: Meaning) -> bool:
+        """Whether a request goes on with a conversation where the recording ends.
+
+        There the program had what it wanted, and ended before there was an answer.
+        """
+        asked = self._judged(meaning).messages
+        return any(
+            it.number in self._used
+            and _goes_on(asked, it.meaning.messages)
+            and not self._followed(it.meaning.messages)
+            for it in self._interactions
+        )
+
+    def _followed(self, messages: tuple[str, ...]) -> bool:
+        return any(_goes_on(it.meaning.messages, messages) for it in self._interactions)
+
     def take(self, meaning: Meaning) -> Answer:
         """The answer to a request.
 
@@ -84,6 +125,11 @@ class Playback:
         nearest = closest(wanted, meanings)
         what = difference(meanings[nearest], wanted)
         return f"interaction {free[nearest].number} is most like it, but differs\n{what}"
+
+
+def _goes_on(messages: tuple[str, ...], before: tuple[str, ...]) -> bool:
+    """Whether they are those before and some more."""
+    return len(messages) > len(before) and messages[: len(before)] == before
 
 
 async def play(answer: Answer, places: Mapping[str, str], reply: Reply) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, cast, get_args
 
+import anyio
 from anyio.to_thread import run_sync
 
 from ramure.errors import RamureError
@@ -48,6 +49,9 @@ from ramure.testing.request import Request
 from ramure.testing.script import Fail
 
 Mode = Literal["replay", "record", "auto"]
+
+BEYOND = 10.0
+"""Seconds that an agent may take to leave when it asks for more than its program waited for."""
 
 _KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms")
 
@@ -142,10 +146,10 @@ class Cassette(LoopbackServer):
             raise self.errors[0]
         elif self.recording:
             await run_sync(self._store)
-        elif unused := self.unused:
-            numbers = ", ".join(map(str, unused))
+        elif missed := self._playback.missed:
+            numbers = ", ".join(map(str, missed))
             warnings.warn(
-                f"{self.path}: nobody asked for {len(unused)} of "
+                f"{self.path}: nobody asked for {len(missed)} of "
                 f"{len(self._loaded.interactions)} interactions: {numbers}",
                 UnusedInteractions,
                 stacklevel=2,
@@ -245,6 +249,8 @@ class Cassette(LoopbackServer):
         try:
             answer = self._playback.take(meaning)
         except NoMatch as error:
+            if self._playback.is_beyond(meaning):
+                await anyio.sleep(BEYOND)  # an agent that is stopped leaves meanwhile
             error = NoMatch(f"{self.path} has no answer to request {request.number}: {error}")
             self.errors.append(error)
             # 400, because agents try again after a 500.
