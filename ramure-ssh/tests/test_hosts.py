@@ -12,8 +12,10 @@ from ramure.relay import RelayedMachine
 from ramure.values import Host, MachineRef
 from ramure_ssh import checks, known
 from ramure_ssh.backend import SSHBackend
+from ramure_ssh.errors import TooManySessions
 
 OWN = Host("ssh", None, "own")
+HANGS = 90
 
 
 @asynccontextmanager
@@ -70,6 +72,34 @@ async def test_no_route_where_sockets_are_not_forwarded(new_server, provision, t
     async with destroyed(await provision(host="own")) as machine:
         with pytest.raises(MachineError, match="AllowStreamLocalForwarding"):
             await SSHTransport().open(machine, Target(str(tmp_path / "socket")))
+
+
+async def test_sessions_that_are_held(new_server, provision, there):
+    new_server()
+    machine = await provision(host="own", max_sessions=3)
+    process = await machine.open_process(["sleep", "1000"])
+    with anyio.fail_after(HANGS):
+        assert (await machine.exec("echo here")).stdout == "here\n"  # has one that nothing holds
+        await machine.write_file("file", b"data")
+        with pytest.raises(TooManySessions, match="MaxSessions"):
+            await machine.open_process(["sleep", "1000"])
+        await machine.destroy()
+        await process.aclose()
+    assert not (there / ".ramure").exists()
+
+
+async def test_a_machine_goes_though_all_sessions_are_held(new_server, provision, there):
+    new_server(more="MaxSessions 3")  # which is found out only when it is too late
+    machine = await provision(host="own")
+    for _ in range(2):
+        await machine.open_process(["sleep", "1000"])
+    with anyio.fail_after(HANGS), pytest.raises(TooManySessions):
+        await machine.exec("true")
+    with anyio.fail_after(HANGS):
+        await machine.destroy()
+    assert not (there / ".ramure").exists()
+    async with destroyed(await provision("n", host="own")) as again:  # its sessions are free
+        assert (await again.exec("echo here")).stdout == "here\n"
 
 
 async def test_a_short_lease_beside_a_long_one(new_server, provision):

@@ -16,6 +16,7 @@ from anyio import to_thread
 from ramure._work import to_end
 from ramure.errors import (
     InvalidName,
+    LinkBroken,
     MachineError,
     MachineGone,
     MachineStartFailed,
@@ -153,7 +154,8 @@ class SSHBackend(Backend):
         remove = partial(
             hosts.remove, connection, str(ref.data["folder"]), str(ref.data["mark"]), ref.name
         )
-        await to_end(remove, REMOVAL)
+        if not await to_end(remove, REMOVAL):
+            raise LinkBroken(f"{connection.where} did not remove it", machine=ref.name)
 
     async def aclose(self) -> None:
         """Close the connections. The machines live on until their leases are over."""

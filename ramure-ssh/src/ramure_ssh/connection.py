@@ -12,7 +12,6 @@ from typing import cast
 
 import anyio
 import asyncssh
-from anyio import CapacityLimiter
 from anyio.abc import TaskGroup
 
 from ramure._work import to_end
@@ -23,6 +22,7 @@ from ramure.values import PtySize
 from ramure_ssh.channel import ChannelSession
 from ramure_ssh.errors import HostUnreachable, SSHError
 from ramure_ssh.login import Login
+from ramure_ssh.sessions import Sessions
 from ramure_ssh.warden import Warden
 
 ATTEMPT = 10.0
@@ -67,7 +67,7 @@ class Connection:
         self._patience = patience
         self._leases: dict[str, float] = {}
         self.relayed: dict[str, RelayedMachine] = {}
-        self._sessions = CapacityLimiter(max_sessions)
+        self._sessions = Sessions(self.where, max_sessions)
         self._task: asyncio.Task[None] | None = None
         self._tasks: TaskGroup
         self._ssh: asyncssh.SSHClientConnection | None = None
@@ -190,9 +190,7 @@ class Connection:
         return self.warden.heard
 
     async def _open_warden(self, ssh: asyncssh.SSHClientConnection) -> ChannelSession:
-        borrower = object()
-        await self._sessions.acquire_on_behalf_of(borrower)
-        session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
+        session = ChannelSession(await self._sessions.take())
         try:
             await open_session(ssh, session, Warden.COMMAND)
         except (TimeoutError, asyncssh.ChannelOpenError) as error:
@@ -240,7 +238,12 @@ class Connection:
         return self._ssh
 
     async def start(
-        self, command: str, pty: PtySize | None = None, *, patience: float = math.inf
+        self,
+        command: str,
+        pty: PtySize | None = None,
+        *,
+        patience: float = math.inf,
+        lasting: bool = False,
     ) -> ChannelSession:
         """Open a session and give it a command; waits while too many are open.
 
@@ -250,16 +253,16 @@ class Connection:
             command: for the login shell.
             pty: a terminal of this size.
             patience: seconds that the host may be out of reach.
+            lasting: it need not end by itself.
 
         Raises:
             LinkBroken, SSHError: there is no way.
+            TooManySessions: what lasts holds all that there may be.
         """
         refused = 0
         while True:
             ssh = await self.reach(patience)
-            borrower = object()
-            await self._sessions.acquire_on_behalf_of(borrower)
-            session = ChannelSession(partial(self._sessions.release_on_behalf_of, borrower))
+            session = ChannelSession(await self._sessions.take(lasting=lasting))
             try:
                 await self._opened(session, partial(open_session, ssh, session, command, pty))
             except asyncssh.ChannelOpenError as error:
@@ -312,8 +315,8 @@ class Connection:
 
     def _refused(self, times: int, error: asyncssh.ChannelOpenError) -> int:
         """The host allows fewer sessions than we thought: wait for one of ours to end."""
-        others = int(self._sessions.borrowed_tokens) - 1
-        self._sessions.total_tokens = max(2, min(self._sessions.total_tokens, others + 1))
+        others = self._sessions.taken - 1
+        self._sessions.limit(others + 1)
         if times >= REFUSED_AGAIN and others <= 1:
             raise SSHError(f"{self.where} opens no session: {error}") from error
         return times + 1

@@ -6,7 +6,8 @@ MachineStartFailed
     ├── HostKeyUnknown        its key is not among the known ones
     ├── HostKeyChanged        it shows another key than the known one
     ├── LoginRefused          it refused all that was offered
-    └── UnfitAccount          the account's shell runs no commands
+    ├── UnfitAccount          the account's shell runs no commands
+    └── TooManySessions       all that the host allows are held
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class LoginRefused(SSHError):
 
 class UnfitAccount(SSHError):
     """The account's shell does not run commands, or only some."""
+
+
+class TooManySessions(SSHError):
+    """All sessions that the host allows at a time are held by what need never end."""

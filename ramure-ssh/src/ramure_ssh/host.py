@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import anyio
 from anyio import BrokenResourceError
 
@@ -11,6 +13,8 @@ from ramure.values import ExecResult
 from ramure_ssh.connection import Connection
 from ramure_ssh.process import SSHProcess
 from ramure_ssh.script import BOOT, call, new_word
+
+_WORD = re.compile(r"[A-Za-z0-9._-]+")
 
 LIMIT = 10_000_000
 """Bytes that a host may say."""
@@ -48,15 +52,18 @@ async def _nothing(_: int | None) -> None:
 
 
 async def remove(connection: Connection, folder: str, mark: str, machine: str) -> None:
-    """Kill all that a machine runs, and remove its folder. Idempotent.
+    """Kill all that a machine runs, and remove its folder. Idempotent; takes no session.
 
     Raises:
         UsageError: there can be no machine in this folder.
         MachineError: something could not be killed or removed.
-        LinkBroken, SSHError: as ``ask``.
+        LinkBroken, SSHError: the host is out of reach for good.
     """
-    if not folder.endswith(f"/machines/{machine}") or not machine:
+    if not folder.endswith(f"/machines/{machine}") or not _WORD.fullmatch(machine + mark):
         raise UsageError(f"{folder!r} is no folder of a machine")
-    done = await ask(connection, "remove", folder, mark)
-    if not done.ok:
-        raise MachineError(done.stderr.strip() or "it could not be removed", machine=machine)
+    await connection.reach()
+    said = await connection.warden.remove(machine, mark)
+    if said is None:
+        raise LinkBroken(f"{connection.where} is out of reach", machine=machine)
+    if said:
+        raise MachineError(said, machine=machine)

@@ -18,7 +18,7 @@ from ramure._files import absolute
 from ramure._work import to_end
 from ramure.backends._marks import MARKS
 from ramure.errors import LinkBroken, MachineGone
-from ramure.machine import Command, Machine, Process
+from ramure.machine import Command, LocalPath, Machine, Process
 from ramure.values import ExecResult, MachineRef, PtySize
 from ramure_ssh import host
 from ramure_ssh.channel import ChannelSession
@@ -86,6 +86,7 @@ class SSHMachine(Machine):
         self.workdir, self.state_dir = record.workdir, record.folder
         self.tools_dir = f"{record.home}/.ramure/tools"
         self._gone = False
+        self._sessions: set[ChannelSession] = set()
 
     async def open_process(
         self,
@@ -103,8 +104,20 @@ class SSHMachine(Machine):
         self, command: Command, *, timeout: float | None = None, **how: object
     ) -> ExecResult:
         """See ``Machine.exec``. The host keeps the deadline, too, where it cannot be reached."""
-        machine = self if timeout is None else _Timed(self, timeout)
-        return await Machine.exec(machine, command, timeout=timeout, **how)  # type: ignore[arg-type]
+        brief = _Brief(self, timeout)
+        return await Machine.exec(brief, command, timeout=timeout, **how)  # type: ignore[arg-type]
+
+    async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
+        """See ``Machine.write_file``."""
+        await Machine.write_file(_Brief(self), path, data, mode=mode)
+
+    async def upload(self, local: LocalPath, remote: str) -> None:
+        """See ``Machine.upload``."""
+        await Machine.upload(_Brief(self), local, remote)
+
+    async def download(self, remote: str, local: LocalPath) -> None:
+        """See ``Machine.download``."""
+        await Machine.download(_Brief(self), remote, local)
 
     async def start(
         self,
@@ -115,8 +128,12 @@ class SSHMachine(Machine):
         user: str | None = None,
         pty: PtySize | None = None,
         due: float | None = None,
+        lasting: bool = True,
     ) -> SSHProcess:
-        """As ``open_process``; the host itself kills it ``due`` seconds after its start."""
+        """As ``open_process``; the host itself kills it ``due`` seconds after its start.
+
+        ``lasting``: it need not end by itself.
+        """
         check_command(command, env)
         self._check_there()
         if user is not None and not _USER.fullmatch(user):
@@ -129,7 +146,7 @@ class SSHMachine(Machine):
         ]
         try:
             if pty is None:
-                session = await self._session(BOOT)
+                session = await self._session(BOOT, lasting=lasting)
                 said = self._in_turn(user, *scripts)
             else:
                 session = await self._in_terminal(pty, mark, user, killer, *scripts)
@@ -142,8 +159,14 @@ class SSHMachine(Machine):
             raise PermissionError(errno.EPERM, f"cannot run as {user!r}: {error}") from None
         return process
 
-    async def _session(self, command: str, pty: PtySize | None = None) -> ChannelSession:
-        return await self.connection.start(command, pty, patience=self.record.lease)
+    async def _session(
+        self, command: str, pty: PtySize | None = None, *, lasting: bool = False
+    ) -> ChannelSession:
+        session = await self.connection.start(
+            command, pty, patience=self.record.lease, lasting=lasting
+        )
+        self._sessions = {one for one in self._sessions if not one.closed.is_set()} | {session}
+        return session
 
     async def dial(self, path: str, *, patient: bool) -> Process:
         """See ``DialsSockets``."""
@@ -229,7 +252,7 @@ class SSHMachine(Machine):
         await _begin(storing, said, word)
         storing.discard()
         try:
-            return await self._session(f"exec sh {quote(ours)}", pty)
+            return await self._session(f"exec sh {quote(ours)}", pty, lasting=True)
         except BaseException:
             await to_end(partial(killer, None))
             raise
@@ -260,16 +283,18 @@ class SSHMachine(Machine):
             ) from None
         finally:
             self.connection.disown(self.name)
+            for session in self._sessions:
+                session.close()
 
     def _check_there(self) -> None:
         if self._gone or self.name in self.connection.warden.gone:
             raise MachineGone("it has been destroyed", machine=self.name)
 
 
-class _Timed(Machine):
-    """A machine for one command with a deadline, which the host is to know."""
+class _Brief(Machine):
+    """A machine for what ends by itself, perhaps with a deadline, which the host is to know."""
 
-    def __init__(self, machine: SSHMachine, timeout: float) -> None:
+    def __init__(self, machine: SSHMachine, timeout: float | None = None) -> None:
         self._machine, self._timeout = machine, timeout
         self.name, self.workdir = machine.name, machine.workdir
 
@@ -284,7 +309,7 @@ class _Timed(Machine):
     ) -> Process:
         """See ``Machine.open_process``."""
         return await self._machine.start(
-            command, cwd=cwd, env=env, user=user, pty=pty, due=self._timeout
+            command, cwd=cwd, env=env, user=user, pty=pty, due=self._timeout, lasting=False
         )
 
     async def destroy(self) -> None:

@@ -68,9 +68,9 @@ class Sessions:
             held = self._lasting.borrowed_tokens >= self._all.total_tokens - 1
             if limiter is self._lasting or held:
                 raise TooManySessions(
-                    f"{self._where} allows {self._all.total_tokens:g} sessions at a time, and all "
-                    "are held by processes that go on: end some, or have it allow more (MaxSessions "
-                    "in its sshd_config, max_sessions= in SSHImage)"
+                    f"{self._where} allows {self._all.total_tokens:g} sessions at a time, all held "
+                    "by processes that go on: end some, or have it allow more (MaxSessions in its "
+                    "sshd_config, max_sessions= in SSHImage)"
                 )
 
     def _hand_back(self, borrower: object, *, lasting: bool) -> None:

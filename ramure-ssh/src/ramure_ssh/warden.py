@@ -1,4 +1,4 @@
-"""The session over which a host hears what must not wait: signs of life, and whom to kill."""
+"""The session over which a host hears what must not wait: signs of life, whom to kill."""
 
 from __future__ import annotations
 
@@ -24,9 +24,20 @@ BROKEN = (BrokenResourceError, ClosedResourceError, EndOfStream)
 
 
 @dataclass(slots=True)
-class _Killing:
+class _Order:
+    """What a host is told until it says that it is done.
+
+    Attributes:
+        said: what it says of it; None: nothing, and never will.
+    """
+
     line: str
     done: anyio.Event = field(default_factory=anyio.Event)
+    said: str | None = None
+
+    def end(self, said: str | None) -> None:
+        self.said = said
+        self.done.set()
 
 
 class Warden:
@@ -42,7 +53,7 @@ class Warden:
     def __init__(self) -> None:
         self._session: ChannelSession | None = None
         self._machines: dict[str, float] = {}
-        self._killings: dict[int, _Killing] = {}
+        self._orders: dict[int, _Order] = {}
         self._numbers = count(1)
         self._owned = anyio.Event()
         self.gone: set[str] = set()
@@ -76,11 +87,28 @@ class Warden:
         Waits for the host's word, but not for long.
         """
         number = next(self._numbers)
-        line = f"kill {number} {machine} {mark} {pid or '-'} {user or ''}"
-        killing = self._killings[number] = _Killing(line)
-        if self._say(line):
+        order = self._order(number, f"kill {number} {machine} {mark} {pid or '-'} {user or ''}")
+        if self._session is not None:
             with anyio.move_on_after(CONFIRMED):
-                await killing.done.wait()
+                await order.done.wait()
+
+    async def remove(self, machine: str, mark: str) -> str | None:
+        """Have a machine removed, with all that carries its mark; as soon as the host is in reach.
+
+        Gives what kept the host from it, or nothing; None where it is out of reach for good.
+        """
+        number = next(self._numbers)
+        order = self._order(number, f"remove {number} {machine} {mark}")
+        try:
+            await order.done.wait()
+        finally:
+            self._orders.pop(number, None)
+        return order.said
+
+    def _order(self, number: int, line: str) -> _Order:
+        order = self._orders[number] = _Order(line)
+        self._say(line)
+        return order
 
     def signal(self, number: int, user: str | None, pid: int) -> None:
         """Have a signal sent to a process group; ``user``: whose it is."""
@@ -88,16 +116,16 @@ class Warden:
 
     def give_up(self) -> None:
         """The host is out of reach for good."""
-        for killing in self._killings.values():
-            killing.done.set()
-        self._killings.clear()
+        for order in self._orders.values():
+            order.end(None)
+        self._orders.clear()
 
     async def serve(self, session: ChannelSession) -> None:
         """Talk with the host until the session ends."""
         session.write(line(call("serve")))
         self._session = session
-        for killing in self._killings.values():
-            self._say(killing.line)
+        for order in self._orders.values():
+            self._say(order.line)
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks: TaskGroup = tasks
@@ -108,13 +136,10 @@ class Warden:
             self._session = None
             session.close()
 
-    def _say(self, line: str) -> bool:
-        if self._session is None:
-            return False
+    def _say(self, line: str) -> None:
         with suppress(BrokenResourceError):
-            self._session.write(f"{line}\n".encode())
-            return True
-        return False
+            if self._session is not None:
+                self._session.write(f"{line}\n".encode())
 
     async def _beat(self) -> None:
         while True:
@@ -132,5 +157,7 @@ class Warden:
                 self.heard = self.heard or verb == "ready"
                 if verb == "gone" and what in self._machines:
                     self.gone.add(what)
-                elif verb == "killed" and (killing := self._killings.pop(int(what), None)):
-                    killing.done.set()
+                elif verb == "done":
+                    number, _, words = what.partition(" ")
+                    if order := self._orders.pop(int(number), None):
+                        order.end(words)

@@ -180,7 +180,8 @@ serve() {
   while read -r verb one two three four five; do
     case $verb in
       alive) if [ -d "$base/$one" ]; then : >"$base/$one/alive"; else echo "gone $one"; fi ;;
-      kill) (stop "$base/$two" "$three" "${four#-}" "$five"; echo "killed $one") & ;;
+      kill) (stop "$base/$two" "$three" "${four#-}" "$five"; echo "done $one") & ;;
+      remove) (said=$(remove "$base/$two" "$three" 2>&1); echo "done $one" $said) & ;;
       signal) send "$one" "$two" "$three" & ;;
     esac
   done
