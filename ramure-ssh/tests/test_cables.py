@@ -77,7 +77,7 @@ async def test_deadlines_while_the_cable_is_out(far_server, cable, provision, re
             await anyio.sleep(1)
             cable.pull()
         assert result[0].timed_out
-        assert result[0].duration < 2 + 10
+        assert result[0].duration < 2 + (10 if relay else 4)
         with anyio.move_on_after(1) as scope:
             await machine.exec("sleep 1000")
         assert scope.cancelled_caught

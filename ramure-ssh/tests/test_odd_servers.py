@@ -12,7 +12,7 @@ import anyio.lowlevel
 import asyncssh
 import pytest
 
-from ramure_ssh.errors import HostUnreachable, LoginRefused, SSHError
+from ramure_ssh.errors import HostUnreachable, LoginRefused, SSHError, UnfitAccount
 
 PASSWORD = "correct horse"
 HANGS = 60
@@ -127,6 +127,12 @@ async def test_a_wrong_password(odd_server, provision):
 async def test_a_server_that_opens_no_sessions(odd_server, provision):
     async with odd_server(None) as host:
         with pytest.raises(SSHError, match="session"):
+            await provision(host=host, password=lambda: PASSWORD)
+
+
+async def test_a_server_whose_sessions_end_at_once(odd_server, provision):
+    async with odd_server(lambda process: process.exit(1)) as host:
+        with pytest.raises(UnfitAccount):
             await provision(host=host, password=lambda: PASSWORD)
 
 

@@ -47,8 +47,9 @@ async def ask(connection: Connection, function: str, *arguments: str) -> ExecRes
     return ExecResult(function, code, out.data(), err.data())
 
 
-async def _nothing(_: int | None) -> None:
+async def _nothing(_: int | None) -> bool:
     """What only asks starts nothing that would have to be killed."""
+    return True
 
 
 async def remove(connection: Connection, folder: str, mark: str, machine: str) -> None:

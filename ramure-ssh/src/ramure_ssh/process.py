@@ -27,8 +27,8 @@ PREAMBLE = 1 << 16
 """Bytes that a login shell may say of its own before the command."""
 
 
-Killer = Callable[[int | None], Awaitable[None]]
-"""Has a tree killed, with the process of this number where it still runs."""
+Killer = Callable[[int | None], Awaitable[bool]]
+"""Has a tree killed, with the process of this number where it still runs; whether that is known."""
 
 
 class SSHProcess(Process):
@@ -48,6 +48,7 @@ class SSHProcess(Process):
         self._session = session
         self._killer = killer
         self._user = user
+        self._killed: anyio.Event | None = None
         self.pid: int | None = None
 
     async def begin(self, scripts: Sequence[str], word: str) -> None:
@@ -131,10 +132,16 @@ class SSHProcess(Process):
         await to_end(self._kill)
 
     async def _kill(self) -> None:
-        await self._killer(self.pid if self.running else None)
-        if self._connection.up:
-            with anyio.move_on_after(1):
-                await self._session.ended.wait()
+        if self._killed is not None:  # it is said once: a host that is silent has not forgotten
+            await self._killed.wait()
+            return
+        self._killed = anyio.Event()
+        try:
+            if await self._killer(self.pid if self.running else None):
+                with anyio.move_on_after(1):
+                    await self._session.ended.wait()
+        finally:
+            self._killed.set()
 
     def discard(self) -> None:
         """Let go of what has not begun."""

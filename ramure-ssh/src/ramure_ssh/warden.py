@@ -14,8 +14,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from ramure_ssh.channel import ChannelSession
 from ramure_ssh.script import BOOT, call, line
 
-CONFIRMED = 3.0
-"""Seconds in which a host should confirm that a tree has been killed."""
+HEARD, CONFIRMED = 1.0, 5.0
+"""Seconds in which a host should say that it has heard an order, and then that a tree is killed."""
 
 IDLE = 10.0
 """Seconds between two looks whether there is a machine to be kept alive."""
@@ -32,11 +32,13 @@ class _Order:
     """
 
     line: str
+    heard: anyio.Event = field(default_factory=anyio.Event)
     done: anyio.Event = field(default_factory=anyio.Event)
     said: str | None = None
 
     def end(self, said: str | None) -> None:
         self.said = said
+        self.heard.set()
         self.done.set()
 
 
@@ -79,18 +81,23 @@ class Warden:
         self._machines.pop(machine, None)
         self.gone.discard(machine)
 
-    async def kill(self, machine: str, mark: str, user: str | None, pid: int | None) -> None:
+    async def kill(self, machine: str, mark: str, user: str | None, pid: int | None) -> bool:
         """Have all that carries a mark killed: now, or as soon as the host is in reach.
 
         Without a process, it may not have begun yet: then it never will. ``user``: whose it is.
 
-        Waits for the host's word, but not for long.
+        Waits for the host's word, but not for long, and hardly for one that is silent. Gives
+        whether there was one.
         """
         number = next(self._numbers)
         order = self._order(number, f"kill {number} {machine} {mark} {pid or '-'} {user or ''}")
         if self._session is not None:
-            with anyio.move_on_after(CONFIRMED):
-                await order.done.wait()
+            with anyio.move_on_after(HEARD) as silence:
+                await order.heard.wait()
+            if not silence.cancelled_caught:
+                with anyio.move_on_after(CONFIRMED):
+                    await order.done.wait()
+        return order.done.is_set()
 
     async def remove(self, machine: str, mark: str) -> str | None:
         """Have a machine removed, with all that carries its mark; as soon as the host is in reach.
@@ -122,7 +129,8 @@ class Warden:
 
     async def serve(self, session: ChannelSession) -> None:
         """Talk with the host until the session ends."""
-        session.write(line(call("serve")))
+        with suppress(BrokenResourceError):  # it may have ended already: nothing will be heard
+            session.write(line(call("serve")))
         self._session = session
         for order in self._orders.values():
             self._say(order.line)
@@ -157,6 +165,8 @@ class Warden:
                 self.heard = self.heard or verb == "ready"
                 if verb == "gone" and what in self._machines:
                     self.gone.add(what)
+                elif verb == "heard" and (order := self._orders.get(int(what))):
+                    order.heard.set()
                 elif verb == "done":
                     number, _, words = what.partition(" ")
                     if order := self._orders.pop(int(number), None):

@@ -124,7 +124,8 @@ watch() {
   quiet=0
   while sleep "$4" && [ -d "$1" ]; do
     if [ -e "$1/alive" ]; then rm -f "$1/alive"; quiet=0; else quiet=$((quiet + $4)); fi
-    if [ $quiet -ge "$3" ]; then remove "$1" "$2"; return; fi
+    # What has begun to go has to go, though it does not go at once.
+    if [ $quiet -ge "$3" ] || [ -e "$1/ending" ]; then remove "$1" "$2" && return; fi
     for file in "$1"/due-*; do
       [ -e "$file" ] || continue
       read -r left pid user <"$file" && [ -n "$pid" ] || continue
@@ -147,8 +148,9 @@ make() {
   [ -O "$base" ] || { echo "$base belongs to somebody else" >&2; exit 1; }
   chmod 700 "$base" "${base%/*}" || exit 1
   folder=$base/$1
+  [ ! -e "$folder.json" ] || { echo 'there is one of this name' >&2; exit 1; }
   set -C
-  echo "$6" 2>/dev/null >"$folder.json" || { echo 'there is one of this name' >&2; exit 1; }
+  echo "$6" >"$folder.json" || exit 1
   set +C
   mkdir "$folder" || exit 1
   : >"$folder/alive"
@@ -179,8 +181,8 @@ serve() {
   echo ready
   while read -r verb one two three four five; do
     case $verb in
-      alive) if [ -d "$base/$one" ]; then : >"$base/$one/alive"; else echo "gone $one"; fi ;;
-      kill) (stop "$base/$two" "$three" "${four#-}" "$five"; echo "done $one") & ;;
+      alive) if [ -d "$base/$one" ] && [ ! -e "$base/$one/ending" ]; then : >"$base/$one/alive"; else echo "gone $one"; fi ;;
+      kill) echo "heard $one"; (stop "$base/$two" "$three" "${four#-}" "$five"; echo "done $one") & ;;
       remove) (said=$(remove "$base/$two" "$three" 2>&1); echo "done $one" $said) & ;;
       signal) send "$one" "$two" "$three" & ;;
     esac
