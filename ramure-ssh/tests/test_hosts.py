@@ -1,7 +1,10 @@
 """Many machines on one host, several hosts, and what is left of machines."""
 
+import asyncio
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from getpass import getuser
 
 import anyio
 import pytest
@@ -13,6 +16,7 @@ from ramure.values import Host, MachineRef
 from ramure_ssh import checks, known
 from ramure_ssh.backend import SSHBackend
 from ramure_ssh.errors import TooManySessions
+from ramure_ssh.login import CONNECTING
 
 OWN = Host("ssh", None, "own")
 HANGS = 90
@@ -113,6 +117,40 @@ async def test_a_short_lease_beside_a_long_one(new_server, provision):
             assert (await short.exec("echo here")).stdout == "here\n"
 
 
+async def test_one_connection_by_whatever_name(new_server, provision):
+    server = new_server()
+    by_address = f"{getuser()}@127.0.0.1:{server.port}"
+    async with AsyncExitStack() as stack:
+
+        async def made(name, host, **options):
+            machine = await provision(name, host=host, **options)
+            await stack.enter_async_context(destroyed(machine))
+            return machine.connection
+
+        first = await made("m1", "own")
+        assert await made("m2", f"{getuser()}@own", keepalive=1, lease=60) is first
+        assert await made("m3", by_address, keys=(server.folder / "key",)) is first
+
+
+async def test_a_silent_host_holds_up_no_other(new_server, provision):
+    new_server()
+
+    async def say_nothing(reader, writer):
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with silent, anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(provision, "never", host=f"me@127.0.0.1:{port}"))
+        await anyio.sleep(0.3)
+        with anyio.fail_after(CONNECTING * 0.7):  # before the other is given up
+            async with destroyed(await provision(host="own")) as machine:
+                assert (await machine.exec("echo here")).stdout == "here\n"
+        tasks.cancel_scope.cancel()
+
+
 # --- several hosts
 
 
@@ -181,6 +219,37 @@ async def test_one_of_each_name(new_server, provision):
     for name in ("", "..", "a/b", "-x"):
         with pytest.raises(InvalidName):
             await provision(name, host="own")
+
+
+async def test_a_disk_that_takes_nothing(new_server, provision, there):
+    new_server()
+    folder = there / ".ramure" / "machines"
+    folder.mkdir(parents=True)
+    (folder / "m.json").symlink_to("/no/such/folder/m.json")  # what is written leads nowhere
+    with pytest.raises(MachineStartFailed) as caught:
+        await provision(host="own")
+    assert "of this name" not in str(caught.value)
+    assert "m.json" in str(caught.value)
+
+
+async def test_a_removal_that_fails_is_tried_again(new_server, provision, backend, there):
+    tools = there / "bin"
+    tools.mkdir()
+    stuck = f'[ "$1" != -rf ] || [ ! -e {there}/stuck ] || exit 1'
+    (tools / "rm").write_text(f'#!/bin/sh\n{stuck}\nexec /bin/rm "$@"\n')
+    (tools / "rm").chmod(0o755)
+    new_server(env={"PATH": f"{tools}:/usr/bin:/bin"})
+    machine = await provision(host="own", lease=2)
+    (there / "stuck").write_text("")
+    await backend.aclose()  # as far as the host knows, the program is dead
+    folder = there / ".ramure" / "machines" / machine.name
+    with anyio.fail_after(HANGS):
+        while not (folder / "ending").exists():
+            await anyio.sleep(0.1)
+        await anyio.sleep(3)  # it has tried
+        (there / "stuck").unlink()
+        while folder.exists():
+            await anyio.sleep(0.1)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3])

@@ -1,6 +1,7 @@
 """Getting in, and being told why not."""
 
 import shutil
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 
@@ -93,6 +94,21 @@ async def test_no_known_hosts_file_at_all_trusts_nobody(box, provision, here):
         await provision()
 
 
+@pytest.mark.parametrize("option", ["UserKnownHostsFile", "GlobalKnownHostsFile"])
+async def test_several_files_of_known_keys_of_which_some_are_missing(
+    box, provision, here, tmp_path, option
+):
+    known(here).rename(tmp_path / "known")
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + f"  {option} {tmp_path}/missing {tmp_path}/known\n")
+    assert await runs(await provision())
+
+
+async def test_the_other_file_of_known_keys(box, provision, here):
+    known(here).rename(known(here).with_name("known_hosts2"))
+    assert await runs(await provision())
+
+
 async def test_a_host_certificate(new_server, provision, here, tmp_path):
     ssh_servers.new_key(tmp_path / "authority")
     server = new_server()
@@ -115,17 +131,56 @@ async def test_a_key_that_is_not_wanted(box, provision, here, tmp_path):
         await provision()
 
 
-async def test_a_key_with_a_passphrase(new_server, provision, tmp_path, monkeypatch):
-    server = new_server()
-    key = tmp_path / "locked"
-    make = ["ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "open sesame", "-f", key]
-    await anyio.run_process(make)
-    (server.folder / "authorized").write_bytes((tmp_path / "locked.pub").read_bytes())
+@pytest.fixture
+def locked_key(new_server, tmp_path):
+    """Makes a key that is locked, which a host knows."""
+
+    async def make(*how):
+        server = new_server()
+        key = tmp_path / "locked"
+        await anyio.run_process(["ssh-keygen", "-q", *how, "-N", "open sesame", "-f", key])
+        (server.folder / "authorized").write_bytes((tmp_path / "locked.pub").read_bytes())
+        return server, key
+
+    return make
+
+
+@pytest.mark.parametrize("how", ["-t ed25519", "-t ecdsa -m PEM"])
+async def test_a_key_with_a_passphrase(locked_key, provision, monkeypatch, how):
+    _, key = await locked_key(*how.split())
     with pytest.raises(LoginRefused, match="RAMURE_SSH_PASSPHRASE"):
         await provision(host="own", keys=(key,))
+    with pytest.raises(LoginRefused, match="RAMURE_SSH_PASSPHRASE"):
+        await provision(host="own", keys=(key,), passphrase=lambda: "open barley")
     assert await runs(await provision(host="own", keys=(key,), passphrase=lambda: "open sesame"))
     monkeypatch.setenv("RAMURE_SSH_PASSPHRASE", "open sesame")
     assert await runs(await provision(host="own", keys=(key,)))
+
+
+async def test_a_passphrase_is_asked_for_once(locked_key, provision):
+    server, key = await locked_key("-t", "ed25519")
+    asked = []
+
+    async def ask():
+        asked.append(await anyio.to_thread.run_sync(str, "open sesame"))
+        return asked[-1]
+
+    machine = await provision(host="own", keys=(key,), passphrase=ask, keepalive=1)
+    server.drop()
+    assert await runs(machine)
+    assert len(asked) == 1
+
+
+async def test_nobody_is_asked_where_a_key_will_do(new_server, provision):
+    server = new_server()
+    asked = []
+    secrets = {name: partial(asked.append, name) for name in ("password", "passphrase")}
+    machine = await provision(host="own", keepalive=1, **secrets)
+    server.stop(rudely=True)
+    await anyio.sleep(2)  # it tries to come back
+    server.start()
+    assert await runs(machine)
+    assert not asked
 
 
 async def test_nobody_there(new_server, provision):

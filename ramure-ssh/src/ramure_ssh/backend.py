@@ -31,9 +31,10 @@ from ramure_ssh import host as hosts
 from ramure_ssh import known
 from ramure_ssh.address import Address, read_address
 from ramure_ssh.connection import Connection
-from ramure_ssh.image import LEASE, MAX_SESSIONS, SSHImage
+from ramure_ssh.image import SSHImage
 from ramure_ssh.login import Login
 from ramure_ssh.machine import REMOVAL, Record, SSHMachine
+from ramure_ssh.options import Account
 from ramure_ssh.pulse import Pulse
 
 WATCHES = 12
@@ -51,8 +52,8 @@ class SSHBackend(Backend):
     image_type: ClassVar[type[Image]] = SSHImage
 
     def __init__(self) -> None:
-        self._connections: dict[Login, Connection] = {}
-        self._connecting = anyio.Lock()
+        self._connections: dict[Account, Connection] = {}
+        self._connecting: dict[Account, anyio.Lock] = {}
         self._pulse = Pulse()
 
     def read_image(self, text: str | None) -> SSHImage:
@@ -78,9 +79,7 @@ class SSHBackend(Backend):
             raise PlacementError(f"the SSH backend makes machines of SSHImage, not of {image!r}")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise InvalidName(f"{name!r} cannot be the name of a folder on a host")
-        connection = await self._connect(
-            Login.of(address, image), patience=image.lease, max_sessions=image.max_sessions
-        )
+        connection = await self._connect(Login.of(address, image), image)
         await to_thread.run_sync(known.remember, connection.login)
         plain = await self._make(connection, image, name, labels)
         if not image.relay:
@@ -175,20 +174,28 @@ class SSHBackend(Backend):
 
     async def _any(self, address: Address, login: Login | None = None) -> Connection:
         """A connection that is there already, or a new one."""
-        for other, connection in self._connections.items():
-            if other.address == address and connection.usable:
+        for connection in self._connections.values():
+            if connection.login.address == address and connection.usable:
                 return connection
         return await self._connect(login or Login(address))
 
-    async def _connect(
-        self, login: Login, *, patience: float = LEASE, max_sessions: int = MAX_SESSIONS
-    ) -> Connection:
-        async with self._connecting:
-            connection = self._connections.get(login)
+    async def _connect(self, login: Login, image: SSHImage | None = None) -> Connection:
+        wanted = image or SSHImage()
+        account = await login.account()
+        # One for each account: a host that does not answer holds up nobody but its own.
+        async with self._connecting.setdefault(account, anyio.Lock()):
+            connection = self._connections.get(account)
             if connection is None or not connection.usable:
-                connection = Connection(login, patience=patience, max_sessions=max_sessions)
+                connection = Connection(
+                    login,
+                    patience=wanted.lease,
+                    max_sessions=wanted.max_sessions,
+                    keepalive=wanted.keepalive,
+                )
                 await connection.open()
-                self._connections[login] = connection
+                self._connections[account] = connection
+            elif image is not None:
+                connection.suit(max_sessions=image.max_sessions, keepalive=image.keepalive)
         return connection
 
 

@@ -19,14 +19,16 @@ from ramure.cancellation import Job
 from ramure.errors import LinkBroken, MachineError, MachineGone
 from ramure.relay import RelayedMachine
 from ramure.values import PtySize
+from ramure_ssh.answers import Answers
 from ramure_ssh.channel import ChannelSession
 from ramure_ssh.errors import HostUnreachable, SSHError
-from ramure_ssh.login import Login
+from ramure_ssh.image import KEEPALIVE
+from ramure_ssh.login import CONNECTING, Login
 from ramure_ssh.sessions import Sessions
 from ramure_ssh.warden import Warden
 
-ATTEMPT = 10.0
-"""Seconds in which one attempt to come back has to succeed."""
+ATTEMPT = CONNECTING
+"""Seconds in which one attempt to come back has to succeed: as long as the first had."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
 """Seconds between two attempts to come back."""
@@ -39,6 +41,9 @@ REFUSED_AGAIN = 50
 
 WINDOW = 2 << 20
 """Bytes that a host may send before they are taken."""
+
+SILENT = 3
+"""Questions without an answer after which a connection is given up."""
 
 LOST = (asyncssh.DisconnectError, ConnectionError, BrokenPipeError)
 
@@ -53,7 +58,9 @@ class Connection:
         relayed: its machines that may have a relay, by name.
     """
 
-    def __init__(self, login: Login, *, patience: float, max_sessions: int) -> None:
+    def __init__(
+        self, login: Login, *, patience: float, max_sessions: int, keepalive: float = KEEPALIVE
+    ) -> None:
         """Make one.
 
         Args:
@@ -61,8 +68,11 @@ class Connection:
             patience: seconds out of reach after which it is given up for good, where no machine
                 has a longer lease.
             max_sessions: sessions at a time; more have to wait.
+            keepalive: seconds of silence after which the host is asked for a sign of life.
         """
         self.login = login
+        self.answers = Answers(login.password, login.passphrase)
+        self._keepalive = keepalive
         self.where = f"ssh://{login.address}"
         self._patience = patience
         self._leases: dict[str, float] = {}
@@ -92,6 +102,13 @@ class Connection:
     def patience(self) -> float:
         """Seconds out of reach after which it is given up for good: the longest lease."""
         return max(self._leases.values(), default=self._patience)
+
+    def suit(self, *, max_sessions: int, keepalive: float) -> None:
+        """Do as one more that uses it would have it, too."""
+        self._sessions.limit(max_sessions)
+        self._keepalive = min(self._keepalive, keepalive)
+        if self._ssh is not None:
+            self._ssh.set_keepalive(self._keepalive, SILENT)
 
     def own(self, machine: str, lease: float, every: float) -> None:
         """Keep a machine alive, by a sign every so many seconds, for as long as its lease."""
@@ -135,7 +152,7 @@ class Connection:
 
     async def _stay_connected(self) -> None:
         try:
-            await self._use(await self.login.connect())
+            await self._use(await self.login.connect(self.answers))
             while True:
                 await self._return()
         except (SSHError, LinkBroken) as error:
@@ -154,7 +171,7 @@ class Connection:
             with suppress(HostUnreachable):
                 ssh = None
                 with anyio.move_on_after(ATTEMPT):
-                    ssh = await self.login.connect()
+                    ssh = await self.login.connect(self.answers)
                 if ssh is not None and await self._use(ssh):
                     return
             if anyio.current_time() >= self._lost + self.patience:
@@ -169,6 +186,7 @@ class Connection:
     async def _use(self, ssh: asyncssh.SSHClientConnection) -> bool:
         """Use a connection until it breaks; True where its warden has been heard."""
         self.warden.heard = False
+        ssh.set_keepalive(self._keepalive, SILENT)
         try:
             session = await self._open_warden(ssh)
             async with anyio.create_task_group() as tasks:
@@ -311,7 +329,10 @@ class Connection:
         except BaseException:
             self._tasks.start_soon(_forget_later, job, session)
             raise
-        job.outcome()
+        try:
+            job.outcome()
+        except asyncio.CancelledError:  # the task's, not the caller's: the connection has ended
+            raise ConnectionAbortedError from None
 
     def _refused(self, times: int, error: asyncssh.ChannelOpenError) -> int:
         """The host allows fewer sessions than we thought: wait for one of ours to end."""

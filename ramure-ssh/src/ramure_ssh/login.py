@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import inspect
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from anyio import to_thread
 
 from ramure.values import Json
 from ramure_ssh.address import Address
+from ramure_ssh.answers import Answers
 from ramure_ssh.errors import (
     HostKeyChanged,
     HostKeyUnknown,
@@ -23,6 +24,7 @@ from ramure_ssh.errors import (
     SSHError,
 )
 from ramure_ssh.image import Secret, SSHImage
+from ramure_ssh.options import Account, account, configs, known_hosts
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com")
 """Best first: docs/decisions/ssh.md has the figures."""
@@ -38,20 +40,19 @@ NOBODY: tuple[list[str], list[str], list[str]] = ([], [], [])
 LOCAL = frozenset({errno.ENOENT, errno.EACCES, errno.EISDIR})
 """Errors of files on this computer; no network gives these."""
 
-SILENT = 3
-"""Questions without an answer after which a connection is given up."""
+LOCKED = (asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
+"""What is raised of keys that need a passphrase, or another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """How to get into an account. Equal ones share a connection."""
+    """How to get into an account."""
 
     address: Address
     keys: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
     config: str | None = None
     known_hosts: str | None = None
-    keepalive: float = 5.0
     password: Secret | None = field(default=None, repr=False)
     passphrase: Secret | None = field(default=None, repr=False)
 
@@ -64,7 +65,6 @@ class Login:
             tuple(_path(certificate) for certificate in image.certificates),
             _path(image.config) if image.config else None,
             _path(image.known_hosts) if image.known_hosts else None,
-            image.keepalive,
             image.password,
             image.passphrase,
         )
@@ -89,7 +89,20 @@ class Login:
             data["known_hosts"],
         )
 
-    async def connect(self) -> asyncssh.SSHClientConnection:
+    async def account(self) -> Account:
+        """Which account this is, whatever it is called here: equal ones share a connection.
+
+        Raises:
+            SSHError: what is to be read of it cannot be.
+        """
+        try:
+            options = await self._options({**self._given(), "client_keys": None})
+        except (OSError, asyncssh.Error, ValueError) as error:
+            raise explain(self.address, error, _Guard()) from error
+        known = (self.known_hosts,) if self.known_hosts else ()
+        return account(options, self.keys, self.certificates, known)
+
+    async def connect(self, answers: Answers) -> asyncssh.SSHClientConnection:
         """A new connection; may be cancelled at any time.
 
         Raises:
@@ -97,72 +110,106 @@ class Login:
         """
         guard = _Guard()
         try:
-            return await asyncssh.connect(**await self._arguments(guard))
+            if answers.may_unlock:
+                with suppress(asyncssh.PermissionDenied, *LOCKED):  # perhaps it is not needed
+                    return await self._log_in(guard, None)
+            guard.answers = answers
+            return await self._log_in(guard, await answers.passphrase())
         except (OSError, asyncssh.Error, ValueError) as error:
             raise explain(self.address, error, guard) from error
 
-    async def _arguments(self, guard: _Guard) -> dict[str, Any]:
-        chosen: dict[str, Any] = {
-            "port": self.address.port,
-            "username": self.address.user,
-            "config": self.config,
-            "client_keys": list(self.keys),
-            "client_certs": list(self.certificates),
-            "known_hosts": self.known_hosts,
-            "password": await _ask(self.password, "RAMURE_SSH_PASSWORD"),
-            "passphrase": await _ask(self.passphrase, "RAMURE_SSH_PASSPHRASE"),
-        }
+    async def _log_in(self, guard: _Guard, passphrase: str | None) -> asyncssh.SSHClientConnection:
         arguments: dict[str, Any] = {
-            **{name: value for name, value in chosen.items() if value},
-            "host": self.address.host,
+            **self._given(),
+            **({"passphrase": passphrase} if passphrase else {}),
             "client_factory": lambda: guard,
-            "keepalive_interval": self.keepalive,
-            "keepalive_count_max": SILENT,
             "connect_timeout": CONNECTING,
             "login_timeout": CONNECTING,
             "x11_forwarding": False,
             "gss_auth": False,
             "gss_kex": False,
         }
-        look = {"config": (), **arguments}  # where connect() has the person's own by default
-        # In a thread: it reads files, and deriving a key from a passphrase takes long.
-        options = await to_thread.run_sync(lambda: asyncssh.SSHClientConnectionOptions(**look))
+        options = await self._options(arguments)
         if not options.config.get("Ciphers"):  # a person's own choice is theirs
             arguments["encryption_algs"] = CIPHERS
-        if options.known_hosts is None:  # "none" is no files, and not: trust everybody
-            arguments["known_hosts"] = NOBODY
-        guard.known_hosts = arguments.get("known_hosts") or options.known_hosts or guard.known_hosts
-        guard.alias = options.host_key_alias
-        return arguments
+        known = [self.known_hosts] if self.known_hosts else known_hosts(options.config)
+        arguments["known_hosts"] = known or NOBODY  # no files would mean the person's own
+        guard.expect(arguments["known_hosts"], options.host_key_alias)
+        return await asyncssh.connect(**arguments)
+
+    def _given(self) -> dict[str, Any]:
+        """What is said here; the rest is as the configuration has it."""
+        chosen: dict[str, Any] = {
+            "port": self.address.port,
+            "username": self.address.user,
+            "client_keys": list(self.keys),
+            "client_certs": list(self.certificates),
+        }
+        config = [self.config] if self.config else configs()
+        given = {name: value for name, value in chosen.items() if value}
+        return {**given, "host": self.address.host, "config": config}
+
+    async def _options(self, arguments: dict[str, Any]) -> asyncssh.SSHClientConnectionOptions:
+        # In a thread: it reads files, and deriving a key from a passphrase takes long.
+        return await to_thread.run_sync(lambda: asyncssh.SSHClientConnectionOptions(**arguments))
 
 
 class _Guard(asyncssh.SSHClient):
-    """Is asked about host keys that are not known, trusts none, and remembers what was shown."""
+    """Is asked while logging in, by the host and about it.
+
+    It trusts no host key that is not known, and remembers what was shown.
+
+    Attributes:
+        answers: to what the host asks; None: it gets none.
+    """
 
     def __init__(self) -> None:
-        self.known_hosts: Any = str(Path("~/.ssh/known_hosts").expanduser())
-        self.alias: str | None = None
+        self.answers: Answers | None = None
         self.shown: tuple[str, str, int, asyncssh.SSHKey] | None = None
+        self._said: set[str] = set()
+        self.expect(NOBODY, None)
+
+    def expect(self, known_hosts: Any, alias: str | None) -> None:
+        """These keys are known; the host has another name there."""
+        self._known_hosts, self._alias = known_hosts, alias
+
+    async def password_auth_requested(self) -> str | None:
+        return await self._password("password")
+
+    def kbdint_auth_requested(self) -> str | None:
+        return "" if self.answers is not None else None
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str] | None:
+        """Password questions are answered, and no others: there is no one to be asked."""
+        if not prompts:
+            return []
+        (question, _), *more = prompts
+        if more or not any(word in question.lower() for word in ("password", "passcode")):
+            return None
+        password = await self._password("keyboard")
+        return None if password is None else [password]
+
+    async def _password(self, way: str) -> str | None:
+        """The password, once for each way to say it: a wrong one is no better the next time."""
+        if self.answers is None or way in self._said:
+            return None
+        self._said.add(way)
+        return await self.answers.password()
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        self.shown = self.alias or host, addr, port, key
+        self.shown = self._alias or host, addr, port, key
         return False
 
     def knows(self, host: str, addr: str, port: int) -> bool:
         """Whether any key of the host is known."""
         with suppress(OSError, ValueError):
             number = None if port == SSH_PORT else port
-            return any(asyncssh.match_known_hosts(self.known_hosts, host, addr, number)[:2])
+            return any(asyncssh.match_known_hosts(self._known_hosts, host, addr, number)[:2])
         return False
-
-
-async def _ask(secret: Secret | None, variable: str) -> str | None:
-    if secret is None:
-        return os.environ.get(variable)
-    answer = secret()
-    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _path(path: str | os.PathLike[str]) -> str:
@@ -181,11 +228,10 @@ def explain(address: Address, error: Exception, guard: _Guard) -> SSHError:
             "~/.ssh/config, start an ssh-agent, or set RAMURE_SSH_PASSWORD, or for a locked key "
             "RAMURE_SSH_PASSPHRASE"
         )
-    if isinstance(error, asyncssh.KeyImportError | asyncssh.KeyEncryptionError):
-        needs = "pip install bcrypt" if "bcrypt" in str(error) else "set RAMURE_SSH_PASSPHRASE"
+    if isinstance(error, LOCKED):
         return LoginRefused(
             f"{where}: a key cannot be read: {error}; where it has a passphrase, add it to an "
-            f"ssh-agent (ssh-add), or {needs}"
+            "ssh-agent (ssh-add), or set RAMURE_SSH_PASSPHRASE"
         )
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return SSHError(f"{where}: no algorithm is known to both sides: {error}")

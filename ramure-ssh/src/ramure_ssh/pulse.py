@@ -100,7 +100,7 @@ class _Voice:
 
     async def _speak(self) -> None:
         """Say that the machines' program lives, until it says so itself."""
-        ssh = await self._connection.login.connect()
+        ssh = await self._connection.login.connect(self._connection.answers.given())
         try:
             session = await self._command(ssh, call("serve"))
             while self._blocked:
