@@ -104,9 +104,9 @@ def build(*, whole: bool) -> typer.Typer:
     app.callback()(_root)
     for command in _COMMANDS:
         app.command(cls=_Command)(command)
-    for command, beneath in _GROUPS.items():
-        group = typer.Typer(name=command.__name__, cls=_Group, invoke_without_command=True)
-        group.callback()(command)
+    for alone, beneath in _GROUPS.items():
+        group = typer.Typer(name=alone.__name__, cls=_Group, invoke_without_command=True)
+        group.callback()(alone)
         for each in beneath:
             group.command(cls=_Command)(each)
         app.add_typer(group)

@@ -19,7 +19,8 @@ def add_plugin_commands(app: typer.Typer) -> None:
         output.tell(f"ramure: plugins cannot be loaded: {error!r}")
         return
     taken = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    taken |= {group.typer_instance.info.name for group in app.registered_groups}
+    groups = [it.typer_instance for it in app.registered_groups if it.typer_instance]
+    taken |= {str(group.info.name) for group in groups}
     for command in added.registered_commands:
         alone = typer.Typer()
         alone.registered_commands.append(command)

@@ -5,8 +5,8 @@ their own. ``KIT`` is the version of it all.
 """
 
 from ramure.testing._installed import installed
-from ramure.testing._version import KIT
 from ramure.testing._playback import CassetteError, NoMatch, UnusedInteractions
+from ramure.testing._version import KIT
 from ramure.testing.cassette import Cassette
 from ramure.testing.harness import ScriptedHarness
 from ramure.testing.model import ScriptedModel
