@@ -49,7 +49,8 @@ async def test_the_quick_start(pi, cloud, ramure_home, tmp_path, capfd):
             """A snapshot of a working agent's sandbox."""
             assert SECRET in (await machine.exec("cat /proc/[0-9]*/environ")).stdout
             await machine.write_file("draft", "the work")
-            layers.append(Path(cloud("images")[(await machine.snapshot()).source][0]))
+            kept = await machine.snapshot()
+            layers.append(Path(cloud("images")[kept.source][0]))
 
         assert await task("Sum it again.", env={"MINE": SECRET}, prepare=keep) == "42 /work"
         files = [path.read_bytes() for path in layers[0].rglob("*") if path.is_file()]

@@ -38,7 +38,7 @@ class Emulator:
     def __exit__(self, *_: object) -> None:
         self.process.stdin.close()
         try:
-            self.process.wait(30)
+            self.process.wait(120)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
