@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import wait
 from contextvars import Context, ContextVar
+from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -51,6 +52,23 @@ class Scope(Protocol):
 
 
 current: ContextVar[Scope] = ContextVar("ramure_process")
+
+
+@dataclass(slots=True, eq=False)
+class Calling:
+    """A tool call that is being handled.
+
+    Attributes:
+        owner: the process of the agent that calls.
+        final: the handler has said ``done`` or ``fail`` for that process: the agent's work is over.
+    """
+
+    owner: Scope
+    final: bool = False
+
+
+calling: ContextVar[Calling] = ContextVar("ramure_call")
+"""The call that the current code handles, where it does."""
 
 
 def on_the_loop(function: Callable[P, R]) -> Callable[P, R]:

@@ -66,6 +66,54 @@ async def test_done_in_a_handler_ends_the_process_and_still_answers(puppets):
     assert puppet.stopped
 
 
+async def test_a_verdict_ends_the_turn_of_whoever_led_to_it(puppets):
+    together = anyio.Event()
+
+    @agent_process
+    async def other(w):
+        @w.on("other")
+        async def finish_another_process() -> None:
+            done()
+
+        await wait()
+
+    @agent_process
+    async def main():
+        w = await agent("w", harness=puppets)
+        handle = spawn(other, w)
+
+        @w.on("look")
+        async def look() -> None:
+            await together.wait()
+
+        @w.on("finish")
+        def finish() -> None:
+            done()
+            together.set()
+
+        await w.send("go")
+        bridge = (await puppets.up("w")).bridge
+        ends = {"other": (await bridge.call("other")).end}
+        await handle
+
+        async def call(tool):
+            ends[tool] = (await bridge.call(tool)).end
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call, "look")
+            await w.events.listen_for(
+                "tool_call", where=lambda e: e.data["tool"] == "look", replay=True, timeout=20
+            )
+            tasks.start_soon(call, "finish")
+        await wait()
+        again = (await bridge.call("finish")).end
+        return ends | {"again": again}
+
+    expected = {"other": False, "look": False, "finish": True, "again": False}
+    with anyio.fail_after(20):
+        assert await main() == expected
+
+
 async def test_wrong_calls_are_answered_with_what_to_do(one_agent):
     async with one_agent() as (_, w, puppet):
 

@@ -89,7 +89,7 @@ class Agent:
         self.inward: dict[str, Agent] = {}
         self._scope = scope
         self._runtime = runtime
-        self._toolbox = Toolbox(self.events)
+        self._toolbox = Toolbox(scope, self.events)
         self._tools_changed = False
         self._lifecycle = Lifecycle(
             self.address,

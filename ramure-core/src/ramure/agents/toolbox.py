@@ -11,7 +11,7 @@ from ramure.cancellation import Interruption
 from ramure.errors import AgentError
 from ramure.events import EventStream
 from ramure.run.protocol import Call, Result, ToolDef
-from ramure.scope import Scope
+from ramure.scope import Calling, Scope, calling
 from ramure.tools import Tool
 
 SHOWN = 2_000
@@ -43,9 +43,15 @@ class Running:
 
 
 class Toolbox:
-    """What one agent can call. Calls run concurrently, each as a task of its tool's process."""
+    """What one agent can call. Calls run concurrently, each as a task of its tool's process.
 
-    def __init__(self, events: EventStream) -> None:
+    Args:
+        owner: the agent's process.
+        events: the agent's.
+    """
+
+    def __init__(self, owner: Scope, events: EventStream) -> None:
+        self._owner = owner
         self._events = events
         self._offers: dict[str, Offer] = {}
         self._running: dict[str, Running] = {}
@@ -113,11 +119,13 @@ class Toolbox:
             self._answer(call, reply, ok=False, text=text)
 
     async def _run(self, running: Running, offer: Offer) -> None:
-        call = running.call
+        call, handled = running.call, Calling(self._owner)
+        calling.set(handled)
         try:
             outcome = await offer.tool.run(call.arguments)
             if not running.aborted:
-                self._answer(call, running.reply, ok=outcome.ok, text=outcome.text)
+                final = outcome.ok and handled.final
+                self._answer(call, running.reply, ok=outcome.ok, text=outcome.text, end=final)
         except CancelledError:
             if not running.aborted:
                 text = f"cancelled: the process {offer.scope.name!r} has ended"
@@ -135,11 +143,17 @@ class Toolbox:
                 del self._running[call.call]
 
     def _answer(
-        self, call: Call, reply: Callable[[Result], object], *, ok: bool, text: str
+        self,
+        call: Call,
+        reply: Callable[[Result], object],
+        *,
+        ok: bool,
+        text: str,
+        end: bool = False,
     ) -> None:
         lost = ""
         try:
-            reply(Result(call=call.call, ok=ok, text=text))
+            reply(Result(call=call.call, ok=ok, text=text, end=end))
         except AgentError as error:
             lost = error.reason
         # Only now: the agent goes on while this is written.

@@ -40,7 +40,7 @@ from ramure.processes.belongings import Belongings
 from ramure.processes.grace import AFTER_CANCEL, AFTER_END, Grace
 from ramure.processes.requests import AgentOrder, Endpoint, Options, Verdict
 from ramure.run.runtime import Runtime
-from ramure.scope import current
+from ramure.scope import calling, current
 from ramure.values import Json
 
 Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
@@ -212,6 +212,8 @@ class Process:
         """``done`` or ``fail``: the first one counts."""
         if self._verdict is None:
             self._verdict = verdict
+            if (call := calling.get(None)) is not None and call.owner is self:
+                call.final = True
             self._wake(None)
 
     async def wait(self) -> Any:
