@@ -1,6 +1,7 @@
 """Processes within processes: who waits for whom, and who ends whom."""
 
 import asyncio
+import json
 import warnings
 from functools import partial
 
@@ -179,6 +180,40 @@ async def test_methods_and_partials_are_supervised():
 async def test_a_partial_may_be_the_root(function):
     async with ramure.running(function, 2) as handle:
         assert await handle == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"port": 0}, "host=, port= or base_url="),
+        ({"host": "127.0.0.1"}, "host=, port= or base_url="),
+        ({"base_url": "wss://example.org/x"}, "host=, port= or base_url="),
+        ({"log_dir": "logs of its own"}, "log_dir="),
+    ],
+)
+async def test_what_concerns_the_run_is_the_roots(given, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    @agent_process(**given)
+    async def either(deep):
+        if deep:
+            return await either(deep=False), await spawn(either, deep=False)
+        return current_runtime().logs
+
+    @agent_process
+    async def main():
+        logs = await either(deep=False)
+        assert logs == current_runtime().logs
+        return logs
+
+    await either(deep=True)
+    for path in tmp_path.glob("logs of*"):
+        path.rename(tmp_path / "moved")
+    logs = await main()
+    assert not list(tmp_path.glob("logs of*"))
+    lines = [json.loads(line) for line in (logs / "_runtime.jsonl").read_text().splitlines()]
+    (ignored,) = [line["data"] for line in lines if line["type"] == "options_ignored"]
+    assert ignored == {"process": "1.1", "name": "either", "options": [named]}
 
 
 async def test_cancel_of_a_handle():

@@ -38,7 +38,9 @@ def agent_process(function: Callable[..., Awaitable[Any]] | None = None, /, **gi
     """Make an async function a process.
 
     Called outside any process it is a root: it starts a run and ends it. Called inside one, it is a
-    child of that process. Works with and without arguments:
+    child of that process, and what concerns the run is its root's: ``log_dir``, ``port``,
+    ``base_url`` and an address as ``host`` are left aside then, and the run's log says so. Works
+    with and without arguments:
 
     Args:
         function: the function, where the decorator is used without arguments.

@@ -456,15 +456,14 @@ class Process:
         self, name: str, options: Options, body: Callable[[], Awaitable[Any]]
     ) -> Process:
         """Start a child process; it runs as a task of this one."""
-        if options.listener is not None:
-            raise UsageError(
-                f"{name!r}: host= as an address, port= and base_url= belong to the root process"
-            )
         placement = resolve_placement(
             options.image, options.host, inherited=self.placement, plugins=self.runtime.plugins
         )
         child = Process(name, self.runtime, parent=self, placement=placement, options=options)
         child.limit_grace(self._grace.deadline)
+        if ignored := options.of_the_run:
+            about: dict[str, Json] = {"process": child.id, "name": name, "options": [*ignored]}
+            self.runtime.journal.record("options_ignored", about)
         self.children.append(child)
         self._stir()
         child.start_in(self._group, body)

@@ -29,6 +29,12 @@ class Options:
     listener: ListenerOptions | None = None
     idle_timeout: float | None = IDLE_TIMEOUT
 
+    @property
+    def of_the_run(self) -> list[str]:
+        """Those that concern the run, and so mean nothing in a process that is no root."""
+        asked = {"log_dir=": self.log_dir, "host=, port= or base_url=": self.listener}
+        return [name for name, value in asked.items() if value is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
