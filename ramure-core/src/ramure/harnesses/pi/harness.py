@@ -93,7 +93,10 @@ class PiHarness(Harness):
     async def start(self, machine: Machine, spec: AgentSpec, route: Route) -> Session:
         """Start pi for an agent; see ``Harness.start``."""
         try:
-            session = PiSession(machine, spec, await self._place(machine))
+            place = await self._place(machine)
+            if route.address.startswith(("ws:", "wss:")):
+                await _require_websocket(machine, spec, place.tools)
+            session = PiSession(machine, spec, place)
             await session.start(route.address)
         except AgentStartFailed as error:
             raise AgentStartFailed(
@@ -120,6 +123,19 @@ class PiHarness(Harness):
             tools = await remote.locate(machine, self.tools)
             bridge = await remote.put_bridge(machine)
         return Place(tools, TmuxServer(machine, tools.tmux), bridge, here=machine.here)
+
+
+async def _require_websocket(machine: Machine, spec: AgentSpec, tools: Tools) -> None:
+    """Raise ``AgentStartFailed`` where pi's Node.js cannot reach the run by this way."""
+    words = [tools.node, "-p", "process.version + ' ' + typeof WebSocket"]
+    done = await machine.exec(words, env=spec.env, timeout=toolset.NODE_WITHIN)
+    version, _, kind = done.stdout.strip().partition(" ")
+    if done.ok and kind != "function":
+        raise AgentStartFailed(
+            f"Node.js {version}, which pi {tools.version} runs with, has no WebSocket, and the "
+            "program asks for one (host=, port= or base_url=): use Node.js 22 or newer, or leave "
+            "these out"
+        )
 
 
 def _key(machine: Machine) -> str:
