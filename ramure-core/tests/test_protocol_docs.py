@@ -15,7 +15,17 @@ import pytest
 from ramure.run import protocol
 from ramure.run.channel import Channel, Limits
 from ramure.run.listen import Listener
-from ramure.run.protocol import Call, Deliver, Message, Numbered, Ready, Result, Taken, ToolDef
+from ramure.run.protocol import (
+    Call,
+    Deliver,
+    Message,
+    Numbered,
+    Ready,
+    Result,
+    State,
+    Taken,
+    ToolDef,
+)
 
 HANGS = 60
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "protocol.md").read_text()
@@ -66,6 +76,26 @@ def test_the_transcript_is_of_the_protocol():
     assert len(lines) > 15
     for line in lines:
         union.decode(line)
+
+
+def states_at_taking(messages):
+    """What was said last of the state, for each message that was taken up."""
+    states = ["idle"]
+    for message in messages:
+        if isinstance(message, State):
+            states[-1] = message.state
+        elif isinstance(message, Taken):
+            states.append(states[-1])
+    return states[:-1]
+
+
+def test_in_the_transcript_it_is_busy_when_it_takes_a_message_up():
+    lines = re.findall(r"^> (\{.*\})$", PAGE, re.MULTILINE)
+    said = [KINDS[json.loads(line)["t"]] for line in lines]
+    messages = [
+        msgspec.json.decode(line, type=kind) for line, kind in zip(lines, said, strict=True)
+    ]
+    assert states_at_taking(messages) == ["busy"]
 
 
 def test_every_refusal_is_described():
@@ -133,3 +163,5 @@ async def test_the_minimal_bridge_works_through_cuts(tmp_path):
     assert summaries == [str(number) for number in range(20)]
     assert isinstance(heard[0], Ready)
     assert [m.id for m in heard if isinstance(m, Taken)] == [f"m{n}" for n in range(20)]
+    assert states_at_taking(heard) == ["busy"] * 20
+    assert [m.state for m in heard if isinstance(m, State)][-1] == "idle"

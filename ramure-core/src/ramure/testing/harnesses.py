@@ -128,13 +128,15 @@ class HarnessContract(Suite):
         await agent.says(State, before + 1, state="idle")
 
     async def test_a_message_is_queued_taken_and_answered(self, stage: Stage) -> None:
-        """In this order, with ``busy`` and ``idle`` around it."""
+        """In this order, with ``busy`` and ``idle`` around it: busy before it is taken."""
         agent = await stage.start()
         await agent.ready()
         await self.takes(agent, "say one potato")
         heard = [type(m) for m in agent.heard if isinstance(m, Queued | Taken)]
         assert heard == [Queued, Taken]
-        assert agent.said(State, state="busy")
+        (taken,) = (i for i, m in enumerate(agent.heard) if isinstance(m, Taken))
+        before = [m.state for m in agent.heard[:taken] if isinstance(m, State)]
+        assert before[-1:] == ["busy"]
         texts = [m.data["text"] for m in agent.said(Activity, type="text")]
         assert texts == ["one potato"]
         await self.takes(agent, "say two potatoes")
