@@ -76,7 +76,7 @@ async def execute(
     max_output: int,
 ) -> ExecResult:
     """Run ``command`` as ``Machine.exec`` promises, without ``check``."""
-    check_command(command, env)
+    check_command(command, env, cwd)
     _check_limits(timeout, max_output)
     started = perf_counter()
     deadline = math.inf if timeout is None else anyio.current_time() + timeout
@@ -171,11 +171,14 @@ async def _feed(stdin: ByteSendStream, data: bytes) -> None:
                 await stdin.send(data[start : start + CHUNK])
 
 
-def check_command(command: Command, env: Mapping[str, str] | None = None) -> None:
-    """Refuse what no machine could run.
+def check_command(
+    command: Command, env: Mapping[str, str] | None = None, cwd: str | None = None
+) -> None:
+    """Refuse what not every machine could run.
 
     Raises:
-        UsageError: an empty command, or something that is not text, or that has NUL bytes.
+        UsageError: an empty command, or something that is not text, that has NUL bytes, or bytes
+            that are not UTF-8 (as in a file name of ``os.listdir``).
     """
     words = [command] if isinstance(command, str) else list(command)
     if not words or not words[0]:
@@ -186,9 +189,23 @@ def check_command(command: Command, env: Mapping[str, str] | None = None) -> Non
             raise UsageError(f"commands and environments are text, not {type(text).__name__}")
         if "\0" in text:
             raise UsageError("a NUL byte cannot be part of a command or its environment")
+    for text in [*words, *pairs, cwd or ""]:
+        if not _is_utf8(text):
+            raise UsageError(
+                f"{text!a} is not UTF-8: commands, environments and folders travel as text; "
+                "give such bytes by input= or in a file"
+            )
     for name in env or {}:
         if not name or "=" in name:
             raise UsageError(f"{name!r} cannot be the name of an environment variable")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_limits(timeout: float | None, max_output: int) -> None:

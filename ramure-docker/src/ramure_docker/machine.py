@@ -60,7 +60,7 @@ class PlainMachine(Machine):
         pty: PtySize | None = None,
     ) -> DockerProcess:
         """See ``Machine.open_process``. ``user`` is a name or a uid, perhaps with a ``:group``."""
-        check_command(command, env)
+        check_command(command, env, cwd)
         await checkpoint_if_cancelled()
         words = [self._shell, "-c", command] if isinstance(command, str) else list(command)
         where = self.workdir if cwd is None else absolute(self, cwd)

@@ -170,7 +170,7 @@ class SandboxMachine(Machine):
         due: float | None = None,
     ) -> SandboxProcess:
         """See ``KeepsDeadlines``: the watchdog kills what is due."""
-        check_command(command, env)
+        check_command(command, env, cwd)
         self.check_fate()
         size = (str(pty.rows), str(pty.columns)) if pty else ("", "")
         words = shell_words(self.facts.shell, command)

@@ -134,7 +134,7 @@ class SSHMachine(Machine):
 
         ``lasting``: it need not end by itself.
         """
-        check_command(command, env)
+        check_command(command, env, cwd)
         self._check_there()
         if user is not None and not _USER.fullmatch(user):
             raise PermissionError(errno.EPERM, f"{user!r} is no name of a user")

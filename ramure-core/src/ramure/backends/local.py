@@ -73,7 +73,7 @@ class LocalMachine(Machine):
         pty: PtySize | None = None,
     ) -> LocalProcess:
         """See ``Machine.open_process``. Only root may name another ``user``."""
-        check_command(command, env)
+        check_command(command, env, cwd)
         await checkpoint_if_cancelled()
         self._check_there()
         words = [_shell(), "-c", command] if isinstance(command, str) else list(command)

@@ -302,7 +302,7 @@ class _Reached(Machine):
         pty: PtySize | None = None,
     ) -> Process:
         """See ``Machine.open_process``; never with a user or a terminal."""
-        check_command(command, env)
+        check_command(command, env, cwd)
         where = self.workdir if cwd is None else absolute(self, cwd)
         return await start(self._relay.mux, command, cwd=where, env=env, **self._limits)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -90,8 +91,17 @@ class ExecContract(Contract):
         assert (await machine.exec("pwd", cwd="/")).stdout == "/\n"
 
     async def test_a_missing_cwd(self, machine: Machine) -> None:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(FileNotFoundError) as raised:
             await machine.exec("echo ran > /tmp/x", cwd="not/there")
+        assert raised.value.filename == posixpath.join(machine.workdir, "not/there")
+        with pytest.raises(FileNotFoundError) as raised:
+            await machine.exec(["true"], cwd="/not/there")
+        assert raised.value.filename == "/not/there"
+        assert "true" not in str(raised.value)
+        await machine.write_file("a-file", "")
+        with pytest.raises(NotADirectoryError) as refused:
+            await machine.exec(["true"], cwd="a-file")
+        assert refused.value.filename == posixpath.join(machine.workdir, "a-file")
 
     @without_a_shell
     async def test_a_missing_program(self, machine: Machine) -> None:
@@ -120,6 +130,10 @@ class ExecContract(Contract):
             ("true", {"env": {"": "1"}}),
             ("true", {"env": {"A": "a\0b"}}),
             ("true", {"env": {"A": 1}}),
+            (["echo", "not \udc80 UTF-8"], {}),
+            ("echo not \udc80 UTF-8", {}),
+            ("true", {"env": {"A": "not \udc80 UTF-8"}}),
+            ("true", {"cwd": "/not \udc80 UTF-8"}),
             ([1, 2], {}),
         ],
     )
