@@ -80,7 +80,8 @@ test("a command gets its input, and real pipes that can be opened again", async 
 
 test("a program that is not there, and a folder that is not there", async () => {
   assert.equal((await client.told(client.process(["ramure-no-such"]), "failed")).failed, "ENOENT");
-  assert.equal((await client.told(client.process("true", { cwd: "/no/such" }), "failed")).failed, "ENOENT");
+  const { failed, place } = await client.told(client.process("true", { cwd: "/no/such" }), "failed");
+  assert.deepEqual([failed, place], ["ENOENT", "/no/such"]);
   assert.equal((await client.told(client.process(["/etc"]), "failed")).failed, "EACCES");
 });
 

@@ -46,7 +46,8 @@ class Told(msgspec.Struct, frozen=True):
 
     Attributes:
         started: a command's process id.
-        failed: why not: the name of an ``errno``; ``reason`` has the words.
+        failed: why not: the name of an ``errno``; ``reason`` has the words, and ``place`` the
+            folder where that, and not the program, is what fails.
         exit: a command's exit code, or -N for signal N; ``expired``: its deadline killed it.
         killed: all that was asked to be killed is dead.
         listening: a door's path.
@@ -55,6 +56,7 @@ class Told(msgspec.Struct, frozen=True):
     started: int | None = None
     failed: str | None = None
     reason: str = ""
+    place: str = ""
     exit: int | None = None
     expired: bool = False
     killed: bool = False

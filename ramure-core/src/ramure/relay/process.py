@@ -27,7 +27,7 @@ class RelayedProcess(Process):
         self._started = asyncio.Event()
         self._ended = asyncio.Event()
         self._killed = asyncio.Event()
-        self._failure: tuple[str, str] | None = None
+        self._failure: Told | None = None
         self._exit: int | None = None
         self._expired = False
         self._asked = False
@@ -39,7 +39,7 @@ class RelayedProcess(Process):
 
     def _told(self, told: Told) -> None:
         if told.failed is not None:
-            self._failure = told.failed, told.reason
+            self._failure = told
             self._ended.set()
         if told.exit is not None:
             self._exit, self._expired = told.exit, told.expired
@@ -63,11 +63,12 @@ class RelayedProcess(Process):
             OSError: as the machine's operating system says: FileNotFoundError, PermissionError, …
         """
         await self._started.wait()
-        if self._failure is not None:
-            code, reason = self._failure
-            number = getattr(errno, code, errno.EIO)
+        if (failure := self._failure) is not None:
+            number = getattr(errno, failure.failed or "", errno.EIO)
+            if failure.place:
+                raise OSError(number, os.strerror(number), failure.place)
             program = command if isinstance(command, str) else command[0]
-            raise OSError(number, f"{os.strerror(number)} ({reason})", program)
+            raise OSError(number, f"{os.strerror(number)} ({failure.reason})", program)
         self._check()
 
     def _check(self) -> None:

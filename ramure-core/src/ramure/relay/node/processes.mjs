@@ -32,6 +32,16 @@ function shell() {
   return "sh";
 }
 
+/** Why nothing can be started in a folder, if so. */
+function unusable(folder) {
+  try {
+    accessSync(`${folder}/.`, modes.X_OK);
+    return null;
+  } catch (error) {
+    return error;
+  }
+}
+
 /** Start what the program asks for, and tell it how that goes. */
 export function open(channel, what) {
   new Command(channel, what);
@@ -54,7 +64,7 @@ class Command {
     try {
       this.#start(what);
     } catch (error) {
-      this.#failed(error);
+      this.#failed(error, what.cwd);
     }
   }
 
@@ -76,7 +86,7 @@ class Command {
     } finally {
       pipes.release();
     }
-    this.#child.on("error", (error) => this.#failed(error));
+    this.#child.on("error", (error) => this.#failed(error, cwd));
     this.#channel.incoming(0).into(input);
     if (this.#child.pid === undefined) return pipes.ours.forEach((end) => end.destroy());
     this.#child.on("exit", (code, signal) => this.#exited(code, signal));
@@ -89,9 +99,11 @@ class Command {
       this.#deadline = setTimeout(() => this.#expire(), timeout * 1000);
   }
 
-  #failed(error) {
+  #failed(error, cwd) {
     this.#running = false;
-    this.#channel.message({ failed: error.code ?? "EIO", reason: error.message });
+    const place = cwd && unusable(cwd); // Node.js tells of the program what is the folder's
+    if (place) this.#channel.message({ failed: place.code, reason: place.message, place: cwd });
+    else this.#channel.message({ failed: error.code ?? "EIO", reason: error.message });
   }
 
   #expire() {
