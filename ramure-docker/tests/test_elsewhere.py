@@ -2,6 +2,10 @@
 
 import os
 import shlex
+import signal
+import socket
+import time
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -10,9 +14,11 @@ import certificates
 import docker_engine
 import parts
 import ssh_servers
-from ramure.errors import MachineStartFailed
+from ramure.errors import LinkBroken, MachineStartFailed
 from ramure.values import Host
 from ramure_docker import DockerImage
+from ramure_docker.address import resolve
+from ramure_docker.dial import dial
 
 HANGS = 60
 
@@ -56,7 +62,7 @@ def tls(engine, tmp_path, monkeypatch):
     options = {"cacert": "ca", "cert": "server", "key": "server-key"}
     options = [f"--tls{option}={tmp_path}/{file}.pem" for option, file in options.items()]
     own = docker_engine.Engine.start("--tlsverify", *options)
-    docker_engine.add_image(own.url, "ramure-test/shell", docker_engine.docker_images.archive())
+    own.add_images()
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     yield Host("docker", "tcp", own.place)
@@ -109,3 +115,73 @@ async def test_nothing_stays_behind(box, make, backend):
     assert await socket.exists()
     await backend.aclose()
     assert not await socket.parent.exists()
+
+
+async def test_a_link_that_falls_silent(box, make):
+    """A command without a time-out learns it; over the plain way, where nothing else asks."""
+    machine = await make(DockerImage("ramure-test/shell"), host=Host("docker", "ssh", "box"))
+
+    async def waits():
+        with pytest.raises(LinkBroken) as caught:
+            await machine.exec("echo >/tmp/up; exec sleep 1000")
+        assert caught.value.outcome_unknown
+
+    with anyio.fail_after(2 * HANGS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waits)
+            while not (await machine.exec("test -e /tmp/up")).ok:
+                await anyio.sleep(0.05)
+            stopped = box.sessions()
+            for session in stopped:
+                os.kill(session, signal.SIGSTOP)
+    for session in stopped:
+        with suppress(ProcessLookupError):
+            os.kill(session, signal.SIGKILL)
+    with anyio.fail_after(HANGS):
+        while not (await machine.exec("test -e /tmp/up")).ok:
+            await anyio.sleep(0.1)
+
+
+async def test_tcp_is_kept_alive(engine):
+    host = Host("docker", "tcp", engine.place)
+    stream = await dial(resolve(host))
+    connection = stream._writer.get_extra_info("socket")
+    assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("reference", ["ramure-test/shell", "ramure-test/node"])
+async def test_a_blocked_loop_keeps_its_container(box, make, reference):
+    """And the relay in it, where there is one: a thread speaks for it."""
+    machine = await make(DockerImage(reference, lease=10), host=Host("docker", "ssh", "box"))
+    if reference == "ramure-test/node":
+        await machine.start_relay()
+    async with await machine.open_process("echo up; exec sleep 1000") as process:
+        await process.stdout.receive()
+        time.sleep(25)  # noqa: ASYNC251 longer than the lease
+        assert (await machine.exec("echo here")).stdout == "here\n"
+        await process.kill()
+        assert await process.wait() == -9
+
+
+async def test_a_program_that_is_out_of_reach(box, make, api):
+    """Its computer lost its power, say: no connection was closed, and the lease is the bound."""
+    machine = await make(
+        DockerImage("ramure-test/shell", lease=4), host=Host("docker", "ssh", "box")
+    )
+    stopped = box.sessions()
+    box._process.send_signal(signal.SIGSTOP)
+    for session in stopped:
+        os.kill(session, signal.SIGSTOP)
+    try:
+        with anyio.fail_after(HANGS):
+            while api.containers(all=True, filters={"label": f"ramure.run={make.run}"}):
+                await anyio.sleep(0.1)
+    finally:
+        for session in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(session, signal.SIGKILL)
+        box._process.send_signal(signal.SIGCONT)
+    with anyio.fail_after(HANGS):
+        await machine.destroy()

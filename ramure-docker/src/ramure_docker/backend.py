@@ -21,6 +21,7 @@ from ramure_docker.hostconfig import STATE
 from ramure_docker.image import DockerImage
 from ramure_docker.machine import DockerMachine, PlainMachine, address_of
 from ramure_docker.making import Maker
+from ramure_docker.pulse import Pulse
 from ramure_docker.watch import Watch
 
 
@@ -30,6 +31,7 @@ class Site(NamedTuple):
     engine: Engine
     watch: Watch
     maker: Maker
+    pulse: Pulse | None
 
 
 class DockerBackend(Backend):
@@ -77,7 +79,9 @@ class DockerBackend(Backend):
         if address not in self._sites:
             engine = Engine(address)
             watch = Watch(engine)
-            self._sites[address] = Site(engine, watch, Maker(engine, watch))
+            # The end of another computer, or of a network, closes no connection.
+            pulse = None if address.here else Pulse(address)
+            self._sites[address] = Site(engine, watch, Maker(engine, watch, pulse), pulse)
         return self._sites[address]
 
     # --- machines
@@ -154,4 +158,6 @@ class DockerBackend(Backend):
         self._addresses.clear()
         for site in sites:
             await site.watch.aclose()
+            if site.pulse is not None:
+                await site.pulse.aclose()
             await site.engine.aclose()

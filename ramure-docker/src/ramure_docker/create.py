@@ -24,6 +24,7 @@ def create(
     name: str,
     labels: Mapping[str, str],
     mounted: Mapping[str, str] | None = None,
+    sign: str = "held",
 ) -> str:
     """Create a container and give its id. Blocking.
 
@@ -33,13 +34,14 @@ def create(
         name: of the container.
         labels: ramure's own.
         mounted: volumes that it can only read, and where.
+        sign: by what the guard knows that the program lives: "held" or "beat".
     """
     folder = f"{STATE}/{name}"
     seconds, count = looks(image.lease)
     made: dict[str, Any] = api.create_container(
         image.reference,
         # Whatever the image would run by itself: its container is a place to work in.
-        entrypoint=["/bin/sh", *script("guard.sh", folder, str(seconds), str(count), "held")[1:]],
+        entrypoint=["/bin/sh", *script("guard.sh", folder, str(seconds), str(count), sign)[1:]],
         stdin_open=True,
         name=name,
         labels={**image.labels, **labels, FOLDER: folder},

@@ -28,8 +28,15 @@ LIMIT = 131_072
 """Bytes of a connection that are kept for its reader; twice as many hold the other side back."""
 
 POOL = "docker-ssh"
-SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
-"""Nobody is there to be asked for a password; ``~/.ssh/config`` says the rest."""
+SSH = (
+    *("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"),
+    *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
+)
+"""Nobody is there to be asked for a password, and a server that does not answer is gone after 15 s;
+``~/.ssh/config`` says the rest."""
+
+ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+"""The same for TCP, where the system has it."""
 
 
 class SocketStream(ByteStream):
@@ -157,10 +164,23 @@ async def dial(address: Address) -> ByteStream:
         return SocketStream(*await asyncio.open_unix_connection(address.place, limit=LIMIT))
     host, port = _host_and_port(address.place)
     if address.certs is None:
-        return SocketStream(*await asyncio.open_connection(host, port or 2375, limit=LIMIT))
+        return await _dial_by_tcp(host, port or 2375)
     context = await in_thread(partial(_context, address), pool=POOL)
-    stream = SocketStream(*await asyncio.open_connection(host, port or 2376, limit=LIMIT))
-    return await TlsStream.over(stream, context, host)
+    return await TlsStream.over(await _dial_by_tcp(host, port or 2376), context, host)
+
+
+async def _dial_by_tcp(host: str, port: int) -> SocketStream:
+    reader, writer = await asyncio.open_connection(host, port, limit=LIMIT)
+    keep_alive(writer.get_extra_info("socket"))
+    return SocketStream(reader, writer)
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Notice within seconds that the other side is out of reach."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in ALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _host_and_port(place: str) -> tuple[str, int | None]:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from anyio.lowlevel import checkpoint_if_cancelled
-from anyio.streams.buffered import BufferedByteStream
 
 from ramure._exec import check_command
 from ramure._files import absolute
 from ramure.errors import MachineError
 from ramure.machine import Command, Machine
 from ramure.relay import RelayedMachine
+from ramure.relay.machine import HEARTBEAT
 from ramure.values import Host, MachineRef, PtySize
 from ramure_docker.address import Address
 from ramure_docker.container import Container
 from ramure_docker.errors import ImageNotFound
 from ramure_docker.image import DockerImage
-from ramure_docker.lease import Lease
 from ramure_docker.process import DockerProcess
 from ramure_docker.snapshot import FORK, snapshot
 from ramure_docker.watch import Watch
 
 FORKING = 3
 """Attempts to make a fork before somebody removes its image."""
+
+
+class Hold(Protocol):
+    """What keeps a container until it is closed."""
+
+    async def aclose(self) -> None:
+        """Let go."""
 
 
 class PlainMachine(Machine):
@@ -76,13 +83,14 @@ class DockerMachine(RelayedMachine):
 
     Attributes:
         container: the container itself.
+        lease: seconds that it outlives the program where nobody can remove it.
     """
 
     def __init__(
         self,
         plain: PlainMachine,
         watch: Watch,
-        guard: BufferedByteStream,
+        keep: Callable[[DockerMachine], Hold],
         image: DockerImage,
         host: Host,
     ) -> None:
@@ -91,17 +99,18 @@ class DockerMachine(RelayedMachine):
         Args:
             plain: the container.
             watch: tells what happens to it.
-            guard: the connection to the container's own program.
+            keep: see that the container learns that this program lives, until that is closed.
             image: what it was made of, and how.
             host: where, as it was asked for.
         """
         # On the engine's own computer the end of the connection is enough of a sign.
-        heartbeat = 0.0 if plain.container.engine.address.here else None
+        here = plain.container.engine.address.here
+        heartbeat = 0.0 if here else min(HEARTBEAT, image.lease / 4)
         super().__init__(plain, lease=image.lease, heartbeat=heartbeat)
         self._image, self._host = image, host
-        self.container = plain.container
+        self.container, self.lease = plain.container, image.lease
         self._watch = watch
-        self._hold = Lease(self.container, guard, self.state_dir, image.lease)
+        self._hold = keep(self)
         self._raising: asyncio.Task[None] | None = None
         watch.add(self.container)
 

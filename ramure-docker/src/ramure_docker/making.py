@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +22,9 @@ from ramure_docker.engine import POOL, THREADS, Engine
 from ramure_docker.errors import NO_SHELL, NameTaken, lacks_shell
 from ramure_docker.hostconfig import STATE, host_config
 from ramure_docker.image import DockerImage
-from ramure_docker.machine import DockerMachine, PlainMachine
+from ramure_docker.lease import Lease
+from ramure_docker.machine import DockerMachine, Hold, PlainMachine
+from ramure_docker.pulse import Pulse
 from ramure_docker.streams import Streams
 from ramure_docker.watch import Watch
 
@@ -73,8 +75,8 @@ class Order:
 class Maker:
     """Makes the machines of one engine, and remembers what the kinds of them need."""
 
-    def __init__(self, engine: Engine, watch: Watch) -> None:
-        self._engine, self._watch = engine, watch
+    def __init__(self, engine: Engine, watch: Watch, pulse: Pulse | None) -> None:
+        self._engine, self._watch, self._pulse = engine, watch, pulse
         self._known: dict[tuple[str, DockerImage], dict[str, Known | None]] = {}
 
     async def provision(
@@ -141,11 +143,19 @@ class Maker:
             tools_dir=None if order.image.read_only else TOOLS,
             mounted_tools={name: found.folder for name, found in sets.items()},
         )
-        machine = DockerMachine(plain, self._watch, guard, order.image, order.host)
+        keep = await self._keeping(guard)
+        machine = DockerMachine(plain, self._watch, keep, order.image, order.host)
         nodes = (f"{found.folder}/{found.node}" for found in sets.values())
         if node := next(nodes, facts.get("node")):
             machine.raise_relay(node)
         return machine
+
+    async def _keeping(self, guard: BufferedByteStream) -> Callable[[DockerMachine], Hold]:
+        """How this program keeps its containers: by an open connection, or by signs of life."""
+        if self._pulse is None:
+            return lambda machine: Lease(machine.container, guard, machine.state_dir, machine.lease)
+        await anyio.aclose_forcefully(guard)
+        return self._pulse.keep
 
     async def _start(
         self, order: Order, keys: set[str]
@@ -155,8 +165,19 @@ class Maker:
         mounted = {volumes.volume_of(key): volumes.folder_of(key) for key in keys}
         made: list[str] = []
 
+        sign = "held" if self._pulse is None else "beat"
+
         def make(api: APIClient) -> None:
-            made.append(create(api, order.image, name=name, labels=order.labels, mounted=mounted))
+            made.append(
+                create(
+                    api,
+                    order.image,
+                    name=name,
+                    labels=order.labels,
+                    mounted=mounted,
+                    sign=sign,
+                )
+            )
 
         try:
             await self._engine.call(make, name)
