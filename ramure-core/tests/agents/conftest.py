@@ -18,6 +18,7 @@ class Puppet(Session):
 
     def __init__(self, spec, route):
         self.spec = spec
+        self.route = route
         self.bridge = BridgeClient(route.address, agent=spec.address, token=spec.token)
         self.ended = anyio.Event()
         self.ending = Ending("it was stopped", expected=True)
