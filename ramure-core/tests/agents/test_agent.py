@@ -165,6 +165,28 @@ async def test_cwd_and_env(puppets, tmp_path):
     assert spec.token not in repr(spec)
 
 
+async def test_files_go_to_and_from_its_working_directory(puppets, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here / "tree", there / "sub dir"):
+        folder.mkdir(parents=True)
+    (here / "tree" / "leaf").write_text("green")
+    (here / "one").write_text("1")
+
+    @agent_process(image=str(there))
+    async def main():
+        w = await agent("w", harness=puppets, cwd="sub dir")
+        await w.upload(here / "one", "one")
+        await w.upload(here / "tree", "deep/tree")
+        await w.download("deep/tree", here / "back")
+        await w.download(str(there / "sub dir" / "one"), here / "one back")
+
+    await main()
+    assert (there / "sub dir" / "one").read_text() == "1"
+    assert (there / "sub dir" / "deep" / "tree" / "leaf").read_text() == "green"
+    assert (here / "back" / "leaf").read_text() == "green"
+    assert (here / "one back").read_text() == "1"
+
+
 async def test_a_missing_working_directory_is_told(puppets):
     @agent_process
     async def main():

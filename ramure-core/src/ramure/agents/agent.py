@@ -313,11 +313,14 @@ class Agent:
         return await self.machine.exec(command, **options)
 
     async def upload(self, local: LocalPath, remote: str) -> None:
-        """Copy a file or folder from this computer to the agent's machine."""
+        """Copy a file or folder from this computer to the agent's machine.
+
+        As for all files here, a relative ``remote`` path is under the agent's working directory.
+        """
         await self.machine.upload(local, self.path(remote))
 
     async def download(self, remote: str, local: LocalPath) -> None:
-        """Copy a file or folder from the agent's machine to this computer."""
+        """Copy a file or folder from the agent's machine to this computer; see ``upload``."""
         await self.machine.download(self.path(remote), local)
 
     async def read_file(self, path: str) -> bytes:
