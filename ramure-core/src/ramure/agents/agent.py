@@ -167,7 +167,7 @@ class Agent:
 
     @on_the_loop
     def add(self, tool: Tool, source: Scope | None = None) -> None:
-        """Offer a tool, whatever its name is (for the built-in ones)."""
+        """Offer a tool, whatever its name is: a built-in one, or an endpoint of ``source``."""
         scope, context = current.get(None), copy_context()
         if scope is None or not scope.open:
             scope = self._scope
