@@ -7,7 +7,7 @@ import odd_hosts
 from odd_hosts import OddHosts as Hosts
 from ramure import paths
 from ramure.plugins import Plugins
-from ramure.run import ledger, removals, sweep
+from ramure.run import host, ledger, removals, sweep
 from ramure.values import MachineRef
 
 HANGS = 30
@@ -21,12 +21,14 @@ def plugins(ramure_home, monkeypatch):
     return Plugins.of(odd=odd_hosts)
 
 
-def dead_run(name, **machines):
-    """The folder of a run that died with these machines, each with its host."""
+def dead_run(name, run=None, **machines):
+    """The folder of a run that died with these machines, each with its host; ``run``: where."""
     folder = paths.make_private(paths.runtimes() / name)
     written = ledger.Ledger(folder)
-    for machine, host in machines.items():
-        written.making(machine, "odd", f"odd://{host}", durable=False)
+    if run:
+        written.run(id=name, **run)
+    for machine, place in machines.items():
+        written.making(machine, "odd", f"odd://{place}", durable=False)
         written.made(MachineRef("odd", machine, {}), machine)
     written.close()
     (folder / sweep.LOCK).touch()
@@ -61,3 +63,48 @@ async def test_a_run_that_lives_is_left_alone(plugins):
     with sweep.lock(folder):
         assert await sweep.sweep_all([folder], plugins) == {}
     assert not Hosts.destroyed
+
+
+HERE = {"host": "box", "boot": "b1", "machine": "m1"}
+CONTAINED = {"host": "c0ffee", "boot": "b1", "machine": ""}
+OF_BEFORE = {"host": "box"}  # a ledger of an earlier version
+
+
+@pytest.mark.parametrize(
+    ("run", "here", "ours"),
+    [
+        (HERE, HERE, True),
+        (HERE, {**HERE, "host": "renamed"}, True),
+        (HERE, {**HERE, "boot": "b2"}, True),
+        (HERE, {**HERE, "boot": "b2", "host": "renamed"}, True),
+        (HERE, {**HERE, "boot": "b2", "machine": "m2"}, False),
+        (HERE, {**HERE, "boot": "b2", "machine": "m2", "host": "other"}, False),
+        (CONTAINED, {**CONTAINED, "host": "beef"}, True),
+        (CONTAINED, {**CONTAINED, "boot": "b2"}, True),
+        (CONTAINED, {**CONTAINED, "boot": "b2", "host": "beef"}, False),
+        (CONTAINED, HERE, True),
+        (OF_BEFORE, HERE, True),
+        (OF_BEFORE, {**HERE, "host": "other"}, False),
+        ({}, HERE, True),
+    ],
+)
+async def test_whose_run_it_is(plugins, monkeypatch, run, here, ours):
+    """A renamed or restarted computer's, and a new container's on the same one, is cleaned up."""
+    monkeypatch.setattr(host, "identity", lambda: here)
+    folder = dead_run("run", run=run, m1="good")
+    assert sweep.dead_runs() == ([folder] if ours else [])
+    assert sweep.runs_elsewhere() == ({} if ours else {"run": run["host"]})
+    await sweep.sweep_all([folder], plugins)
+    assert folder.exists() is not ours
+    assert bool(Hosts.destroyed) is ours
+
+
+def test_a_container_has_no_identity_of_its_images_making(tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/machine-id").write_text("0123456789abcdef\n")
+    own = host.identity(tmp_path)["machine"]
+    assert own
+    assert "0123456789abcdef" not in own
+    host.identity.cache_clear()
+    (tmp_path / ".dockerenv").touch()
+    assert host.identity(tmp_path)["machine"] == ""

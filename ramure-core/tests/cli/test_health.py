@@ -79,7 +79,7 @@ def test_doctor_finds_a_model_without_telling_a_secret(house):
 
 def test_nothing_to_collect(house, live):
     collected = house.ramure("gc", "--json").json
-    assert collected == {"removed": {}, "left": [], "dry_run": False}
+    assert collected == {"removed": {}, "left": [], "elsewhere": {}, "dry_run": False}
     assert house.ramure("status").code == 0
 
 
@@ -90,6 +90,30 @@ def test_gc_removes_a_stale_socket(house, dead_run):
     assert house.ramure("gc", "--json").json["removed"] == {dead_run: []}
     assert not socket.exists()
     assert house.ramure("gc").err == "nothing is left over\n"
+
+
+def test_a_run_of_another_host_is_told_as_such(house, dead_run):
+    """Its home is shared, and its lock may not reach here: it may well live."""
+    folder = house.home / "runtimes" / dead_run
+    folder.mkdir(mode=0o700)
+    (folder / "lock").touch()
+    run = {"op": "run", "host": "far-away", "boot": "another", "machine": "another"}
+    (folder / "ledger.jsonl").write_text(json.dumps(run) + "\n")
+    said = f"the run {dead_run} belongs to the host far-away"
+    for arguments in (("gc", "--dry-run"), ("gc",)):
+        done = house.ramure(*arguments)
+        assert (done.code, done.out) == (0, ""), arguments
+        assert said in done.err
+    assert house.ramure("gc", "--json").json["elsewhere"] == {dead_run: "far-away"}
+    assert folder.exists()
+    assert folder.with_suffix(".sock").exists()
+    found = findings(house.ramure("doctor", "--json"))["leftovers"]
+    assert (found["state"], found["cure"]) == ("ok", "")
+    assert f"{dead_run} (far-away)" in found["what"]
+    chosen = house.ramure("status", "--id", dead_run)
+    assert chosen.code == 3
+    assert said in chosen.err
+    assert "died" not in house.ramure("status").err
 
 
 def test_gc_removes_what_a_killed_run_and_its_keeper_left(house, live):

@@ -185,14 +185,16 @@ def _sockets() -> Finding:
 
 
 def _leftovers() -> Finding:
-    from ramure.run.sweep import dead_runs
+    from ramure.run.sweep import dead_runs, runs_elsewhere
 
     try:
         dead = [folder.name for folder in dead_runs()]
+        others = ", ".join(f"{run} ({host})" for run, host in runs_elsewhere().items())
     except OSError as error:
         return Finding("leftovers", "note", f"nobody can tell: {error}")
     if not dead:
-        return Finding("leftovers", "ok", "none")
+        what = f"none of this computer; runs of others: {others}" if others else "none"
+        return Finding("leftovers", "ok", what)
     return Finding("leftovers", "note", f"runs that died: {', '.join(dead)}", "ramure gc")
 
 

@@ -70,9 +70,14 @@ def gc(
             if not dry_run:
                 run.forget()
     left = [folder.name for folder in sweep.dead_runs()] if not dry_run else []
+    elsewhere = sweep.runs_elsewhere()
     if images:
         removed |= anyio.run(partial(_remove_caches, host or [], dry_run=dry_run))
-    _report(removed, left, dry_run=dry_run, as_json=as_json)
+    if as_json:
+        told = {"removed": removed, "left": left, "elsewhere": elsewhere, "dry_run": dry_run}
+        output.show_json(told)
+    else:
+        _report(removed, left, elsewhere, dry_run=dry_run)
     if left:
         raise typer.Exit(1)
 
@@ -100,11 +105,8 @@ async def _remove_caches(hosts: list[str], *, dry_run: bool) -> dict[str, list[s
 
 
 def _report(
-    removed: dict[str, list[str]], left: list[str], *, dry_run: bool, as_json: bool
+    removed: dict[str, list[str]], left: list[str], elsewhere: dict[str, str], *, dry_run: bool
 ) -> None:
-    if as_json:
-        output.show_json({"removed": removed, "left": left, "dry_run": dry_run})
-        return
     for run, machines in removed.items():
         what = ", ".join(machines) or "files"
         output.show(f"{run}  {'would be removed' if dry_run else f'removed: {what}'}")
@@ -114,3 +116,5 @@ def _report(
         output.tell(
             f"ramure: not all that the run {run} left could be removed now; try again later"
         )
+    for run, host in elsewhere.items():
+        output.tell(f"{runs.of_another_host(run, host)}, which cleans up after it")

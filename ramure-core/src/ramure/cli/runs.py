@@ -35,6 +35,13 @@ class Run:
         """Where it keeps its state; removed as the last thing at its end."""
         return paths.runtimes() / self.id
 
+    @cached_property
+    def elsewhere(self) -> str:
+        """The name of the other computer that it is a run of; "" for one of this computer."""
+        from ramure.run.sweep import elsewhere
+
+        return elsewhere(self.folder)
+
     @property
     def held(self) -> bool:
         """True while its program has it, or somebody cleans up after that: the lock tells."""
@@ -100,7 +107,7 @@ def choose(prefix: str | None) -> Run:
     Raises:
         NoSuchRun: there is none.
         SeveralRuns: it could be any of several.
-        RunDied: there was one, and it died.
+        RunDied: there was one of this computer, and it died.
     """
     runs = known()
     if prefix:
@@ -113,8 +120,15 @@ def choose(prefix: str | None) -> Run:
         which = f"--id {prefix} fits several live runs" if prefix else "there are several live runs"
         raise SeveralRuns(f"{which}; name one with --id:{listed}")
     if runs and prefix:
+        if host := runs[-1].elsewhere:
+            raise NoSuchRun(f"{of_another_host(runs[-1].id, host)}: look there")
         raise RunDied(_died(runs[-1].id))
-    raise NoSuchRun(_none(prefix, dead=len(runs)))
+    raise NoSuchRun(_none(prefix, dead=sum(not run.elsewhere for run in runs)))
+
+
+def of_another_host(run: str, host: str) -> str:
+    """What is said of a run that another computer, which shares this home, has or had."""
+    return f"the run {run} belongs to the host {host}"
 
 
 def _died(run: str) -> str:

@@ -2,7 +2,8 @@
 
 ``runtimes/{id}/ledger.jsonl``, owner-only, one JSON object a line:
 
-    {"op": "run", "id": …, "program": …, "pid": …, "host": hostname, "started": …, "logs": …}
+    {"op": "run", "id": …, "program": …, "pid": …, "started": …, "logs": …,
+     "host": hostname, "boot": …, "machine": …}                         as in ``host.py``
     {"op": "making", "name": …, "backend": …, "host": "docker+ssh://me@box"}
     {"op": "made", "name": …, "data": {…}}
     {"op": "gone", "name": …}

@@ -31,7 +31,7 @@ from ramure.harness import Harness, Session
 from ramure.machine import Backend, Machine
 from ramure.placement import ListenerOptions, Placement
 from ramure.plugins import Plugins, resolve
-from ramure.run import short_folder, sweep
+from ramure.run import host, short_folder, sweep
 from ramure.run.channel import Channel
 from ramure.run.journal import Journal
 from ramure.run.keeper import Keeper
@@ -143,7 +143,7 @@ class Runtime:
         with used_home():
             self.ledger = Ledger(self.folder)
         self._closing.callback(self.ledger.close)
-        self.ledger.run(**self.facts())
+        self.ledger.run(**self.facts(), **host.identity())
         self.listener = Listener(self.id)
         self._closing.push_async_callback(self._patiently, self.listener.aclose)
         self.target = await self._listen()
@@ -186,12 +186,11 @@ class Runtime:
         return Target(str(agents), options.base_url or f"ws://{url_host(host)}:{port}")
 
     def facts(self) -> dict[str, Json]:
-        """What the run is, for people."""
+        """What the run is, for people who read its ledger."""
         return {
             "id": self.id,
             "program": self.name,
             "pid": os.getpid(),
-            "host": socket.gethostname(),
             "started": self.started,
             "logs": str(self.logs),
         }

@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import shutil
-import socket
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +21,7 @@ import anyio
 from ramure import paths
 from ramure.errors import RamureError
 from ramure.plugins import Plugins
-from ramure.run import forks, ledger, short_folder
+from ramure.run import forks, host, ledger, short_folder
 from ramure.run.removals import Removals
 
 log = logging.getLogger("ramure")
@@ -82,7 +81,22 @@ def is_alive(folder: Path) -> bool:
 
 
 def dead_runs() -> list[Path]:
-    """The folders of runs that died and left something."""
+    """The folders of runs of this computer that died and left something."""
+    return [folder for folder in _unheld() if not elsewhere(folder)]
+
+
+def runs_elsewhere() -> dict[str, str]:
+    """The runs of other computers that this home holds, live or not, each with its host's name."""
+    return {folder.name: name for folder in _unheld() if (name := elsewhere(folder))}
+
+
+def elsewhere(folder: Path) -> str:
+    """The name of the other computer whose run this is; "" for one of this computer."""
+    run = ledger.read(folder).run
+    return "" if host.is_here(run) else str(run.get("host") or "?")
+
+
+def _unheld() -> list[Path]:
     try:
         folders = [f for f in paths.runtimes().iterdir() if (f / LOCK).exists()]
     except FileNotFoundError:
@@ -124,10 +138,9 @@ async def sweep(folder: Path, plugins: Plugins) -> list[str]:
 
 async def _sweep(folder: Path, removals: Removals) -> list[str]:
     with lock(folder):
-        host = ledger.read(folder).run.get("host", "")
-        if host and host != socket.gethostname():
+        if name := elsewhere(folder):
             # A lock may not reach across a shared home; that host's own runs clean up there.
-            raise StillAlive(f"the run {folder.name} is one of the host {host}")
+            raise StillAlive(f"the run {folder.name} is one of the host {name}")
         removed, complete = await removals.of(folder)
         if complete:
             remove_files(folder)
