@@ -52,6 +52,19 @@ except Exception as error:
     say(type(error).__name__)
 """
 
+WITH_PI = """
+@agent_process
+async def main():
+    box = await machine()
+    workers = await asyncio.gather(*(agent(name, machine=box) for name in "ab"))
+    for worker in workers:
+        say(worker.pid)
+    say("up")
+    await wait()
+
+asyncio.run(main())
+"""
+
 
 class Program:
     """A program in an empty home, whose processes carry a mark.
@@ -146,7 +159,7 @@ class Program:
 
     def _left(self, *, itself: bool) -> list[object]:
         there = ["the program"] if itself and self.process.poll() is None else []
-        return [*there, *self.processes().items(), *self.files()]
+        return [*there, *self.processes().items(), *self.files(), *self.listening()]
 
     def wait_clean(self, patience: float, *, but_itself: bool = False) -> None:
         """Fail unless it was gone, and left nothing, so many seconds after it was told to end."""

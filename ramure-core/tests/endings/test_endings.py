@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ending_programs import AT_WORK, BOUND, HANGS, KILLED
+from ending_programs import AT_WORK, BOUND, HANGS, KILLED, WITH_PI
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,34 @@ def test_a_program_that_is_told_to_end(start, signals, code):
     program.wait_clean(KILLED if code is None else BOUND)  # the last one may have killed it
     if code is not None:
         assert got == code, errors
+    assert "ExceptionGroup" not in errors
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize(
+    "signals",
+    [
+        [signal.SIGTERM],
+        [signal.SIGHUP],
+        [signal.SIGINT],
+        [signal.SIGINT, signal.SIGINT],
+    ],
+    ids=lambda signals: "-".join(s.name for s in signals),
+)
+def test_a_program_with_real_agents_that_is_told_to_end(start, pi, signals):
+    program = start(WITH_PI)
+    program.hear("up")
+    there = program.processes().values()
+    assert any("tmux" in title for title in there), there
+    assert any("/pi-coding-agent/" in title for title in there), there
+    assert program.listening()
+    for number in signals:
+        program.signal(number)
+        time.sleep(0.02)
+    got, errors = program.end()
+    program.wait_clean(BOUND)
+    assert got == -signals[0], errors
+    assert "Traceback" not in errors or signals[0] is signal.SIGINT
     assert "ExceptionGroup" not in errors
 
 

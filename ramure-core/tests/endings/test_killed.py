@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ramure
-from ending_programs import AT_WORK, BOUND, HANGS, KILLED
+from ending_programs import AT_WORK, BOUND, HANGS, KILLED, WITH_PI
 from ramure.run import sweep
 from ramure.run.runtime import LEASE_HERE as LEASE
 
@@ -213,20 +213,6 @@ def test_a_forked_child_is_not_the_program(start):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     program.end()
-
-
-WITH_PI = """
-@agent_process
-async def main():
-    box = await machine()
-    workers = await asyncio.gather(*(agent(name, machine=box) for name in "ab"))
-    for worker in workers:
-        say(worker.pid)
-    say("up")
-    await wait()
-
-asyncio.run(main())
-"""
 
 
 @pytest.mark.pi
