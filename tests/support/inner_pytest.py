@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HANGS = 600
+HANGS = 1500
 """Seconds after which such a run hangs."""
 
 
@@ -37,7 +37,12 @@ def run(folder, *arguments, cwd=None, **env):
     """Run pytest on files, with no settings but its own; its files go into ``folder``."""
     report = folder / "report.xml"
     options = ["-q", "-p", "no:cacheprovider", "-p", "anyio", "-c", os.devnull]
-    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": _path(), **env}
+    env = {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONPATH": _path(),
+        "RAMURE_HOME": str(folder / "home"),
+        **env,
+    }
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", *options, f"--rootdir={cwd or folder}"),

@@ -170,6 +170,7 @@ def swept(ramure_home, monkeypatch, tmp_path):
     return program, nothing_left
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_wherever_the_line_breaks_nothing_is_left(swept, moment):
     program, nothing_left = swept
@@ -186,6 +187,7 @@ async def test_wherever_the_line_breaks_nothing_is_left(swept, moment):
     assert {"provision", "open_process"} <= {*errors}
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_wherever_it_is_cancelled_nothing_is_left(swept, moment):
     program, nothing_left = swept

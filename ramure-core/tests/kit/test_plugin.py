@@ -44,7 +44,8 @@ class TestClean:
         assert len([*ramure_home.glob("logs/*")]) == 1
 
     async def test_another_home(self, ramure_home):
-        assert not ramure_home.exists()
+        assert [path.name for path in ramure_home.iterdir()] == ["tools"]
+        assert paths.tools().resolve() == Path(os.environ["OUTER_HOME"], "tools")
         assert await program(process=True) == 42
 
     async def test_a_machine_in_memory(self, memory_host):
@@ -92,7 +93,8 @@ def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "conftest.py").write_text('pytest_plugins = ["ramure.testing.plugin"]\n')
     (folder / "test_it.py").write_text(TESTS)
-    return inner_pytest.run(folder, "test_it.py")
+    home = str(folder / "home")
+    return inner_pytest.run(folder, "test_it.py", RAMURE_HOME=home, OUTER_HOME=home)
 
 
 def test_programs_run_in_homes_of_their_own(ran):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ramure import paths
 from ramure._disk import remove_tree
 from ramure.errors import PluginError, RamureError
 from ramure.machine import Backend
@@ -48,14 +49,22 @@ class Place:
         self.mark = secrets.token_hex(8)
 
     def enter(self, patch: pytest.MonkeyPatch) -> None:
-        """Have all that starts now be here, and be known by its mark."""
+        """Have all that starts now be here, and be known by its mark.
+
+        Tool sets and caches are the person's own: they are the same for all, and take long to make.
+        """
+        tools = paths.make_private(paths.tools())
+        paths.make_private(self.home)
+        (self.home / "tools").symlink_to(tools)
         patch.setenv("RAMURE_HOME", str(self.home))
         patch.setenv("TMPDIR", str(self.temporary))
         patch.setattr(tempfile, "tempdir", str(self.temporary))
         patch.setenv(MARK, self.mark)
 
     def leftovers(self) -> list[str]:
-        """What is left; each in words."""
+        """What is left; each in words. Where nothing was ever run, nobody looks."""
+        if {path.name for path in self.home.iterdir()} == {"tools"}:
+            return []
         left = [*self._processes(), *self._machines(), *self._files()]
         return sorted(left)
 

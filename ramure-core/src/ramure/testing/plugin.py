@@ -36,6 +36,8 @@ def anyio_backend() -> str:
 def ramure_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of the test's own (``RAMURE_HOME``), in which nothing is left afterwards.
 
+    Only tool sets and caches (``tools/``) are the person's own, which every test may use.
+
     After the test these are counted: processes that it, or what it started, has started (agents,
     tmux servers, keepers), machines that the backends of its runs still know, sockets and files of
     runs, temporary files. Each is an error of the test; all of them are removed.
@@ -45,7 +47,7 @@ def ramure_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         with monkeypatch.context() as patch:
             place.enter(patch)
             yield place.home
-            left = place.leftovers() if place.home.exists() else []
+            left = place.leftovers()
     finally:
         place.clear()
     if left:
