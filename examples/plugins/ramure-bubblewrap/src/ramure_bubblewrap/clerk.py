@@ -147,8 +147,8 @@ class Clerk:
                 return
 
     def _take(self, message: Message) -> None:
+        self._be(busy=True)  # before it is taken: it is never idle with something in its hands
         self._run.send("taken", id=message["id"])
-        self._be(busy=True)
         for line in filter(None, map(str.strip, message["text"].splitlines())):
             word, _, rest = line.partition(" ")
             if word == "call":
