@@ -167,7 +167,12 @@ class Agent:
 
     @on_the_loop
     def add(self, tool: Tool, source: Scope | None = None) -> None:
-        """Offer a tool, whatever its name is: a built-in one, or an endpoint of ``source``."""
+        """Offer a tool, whatever its name is (for the built-in ones).
+
+        Args:
+            tool: what the agent may call.
+            source: the process whose endpoint it is; None where it is no endpoint.
+        """
         scope, context = current.get(None), copy_context()
         if scope is None or not scope.open:
             scope = self._scope
@@ -313,14 +318,11 @@ class Agent:
         return await self.machine.exec(command, **options)
 
     async def upload(self, local: LocalPath, remote: str) -> None:
-        """Copy a file or folder from this computer to the agent's machine.
-
-        As for all files here, a relative ``remote`` path is under the agent's working directory.
-        """
+        """Copy a file or folder from this computer to the agent's machine."""
         await self.machine.upload(local, self.path(remote))
 
     async def download(self, remote: str, local: LocalPath) -> None:
-        """Copy a file or folder from the agent's machine to this computer; see ``upload``."""
+        """Copy a file or folder from the agent's machine to this computer."""
         await self.machine.download(self.path(remote), local)
 
     async def read_file(self, path: str) -> bytes:
