@@ -1,12 +1,15 @@
 """Tool sets in volumes: filled once, only read, shared by runs, removed when nobody uses them."""
 
+from contextlib import suppress
+
 import anyio
 import pytest
+from docker.errors import NotFound
 
 from ramure.errors import MachineStartFailed
 from ramure.testing._contract_equip import Greeter, NotToBeHad
 from ramure.values import Host
-from ramure_docker import DockerImage
+from ramure_docker import DockerImage, volumes
 from ramure_docker.backend import DockerBackend
 
 HANGS = 60
@@ -106,3 +109,51 @@ async def test_a_set_that_cannot_be_read(greeter, make, api, backend):
     greeter.assemble = assemble
     machine = await make(tools=greeter)
     assert machine.mounted_tools
+
+
+@pytest.fixture
+def lock(api, greeter):
+    """The lock of whoever fills the greeter's volume, held by nobody who lives."""
+
+    def lock():
+        [volume] = api.volumes(filters={"label": "ramure.tools"})["Volumes"]
+        config = api.create_host_config(binds=[f"{volume['Name']}:/opt/ramure"])
+        name = f"{volume['Name']}-filling"
+        made.append(
+            api.create_container("ramure-test/shell", "true", name=name, host_config=config)
+        )
+
+    made = []
+    yield lock
+    for one in made:
+        with suppress(NotFound):
+            api.remove_container(one, force=True)
+
+
+async def test_whoever_has_filled_a_volume_may_have_died(greeter, make, greeted, lock, docker_host):
+    """Before the lock was gone: the volume is full, and nobody waits."""
+    await greeted(await make(tools=greeter), greeter)
+    lock()
+    another = DockerBackend()
+    with anyio.fail_after(HANGS):
+        machine = await another.provision(
+            DockerImage("ramure-test/shell"),
+            HERE,
+            name=f"ramure-test-{make.run}-another",
+            labels={"ramure.run": make.run},
+            tools=greeter,
+        )
+        await greeted(machine, greeter)
+        await machine.destroy()
+    await another.aclose()
+
+
+async def test_waiting_for_another_program_is_told(greeter, make, lock, api, monkeypatch, capfd):
+    """And a lock that is too old is nobody's, by the engine's own clock."""
+    name = volumes.volume_of(greeter.key(await (await make()).platform()))
+    api.create_volume(name, labels={volumes.KEY: name})
+    lock()
+    monkeypatch.setattr(volumes, "STALE", 2.0)
+    with anyio.fail_after(HANGS):
+        assert (await make(tools=greeter)).mounted_tools
+    assert "waiting for another program" in capfd.readouterr().err

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
-import time
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -22,7 +23,7 @@ from ramure._archive import pack
 from ramure._work import to_end
 from ramure.errors import MachineGone
 from ramure.toolset import Progress, tell
-from ramure_docker.container import remove
+from ramure_docker.container import inspect, remove
 from ramure_docker.engine import Engine
 from ramure_docker.errors import NameTaken
 
@@ -75,10 +76,15 @@ async def ensure(
     Raises:
         MachineError: it cannot be filled: no space, above all.
     """
-    while True:
-        helper = await _lock(engine, key, image, labels)
-        if helper is not None:
-            break
+    told = False
+    while (helper := await _lock(engine, key, image, labels)) is None:
+        # Whoever has the lock may have died after the work.
+        if await engine.call(lambda api: _is_full(api, _locking(key))):
+            engine.full_volumes.add(key)
+            return
+        if not told:
+            progress(f"waiting for another program, which puts {key} into a volume")
+            told = True
         await anyio.sleep(POLL)
     try:
         if not await engine.call(lambda api: _is_full(api, helper)):
@@ -89,9 +95,14 @@ async def ensure(
         await to_end(partial(remove, engine, helper, key), 30)
 
 
+def _locking(key: str) -> str:
+    """The name of the container that is the lock."""
+    return f"{volume_of(key)}-filling"
+
+
 async def _lock(engine: Engine, key: str, image: str, labels: Mapping[str, str]) -> str | None:
     """The id of the one container that may fill the volume; None where somebody else does."""
-    name = f"{volume_of(key)}-filling"
+    name = _locking(key)
     made: list[str] = []
 
     def make(api: APIClient) -> None:
@@ -116,12 +127,17 @@ async def _lock(engine: Engine, key: str, image: str, labels: Mapping[str, str])
 
 async def _remove_if_stale(engine: Engine, name: str) -> None:
     try:
-        said = await engine.call(lambda api: api.containers(all=True, filters={"name": name}))
+        created = _seconds((await inspect(engine, name, name))["Created"])
     except MachineGone:
         return
-    for entry in said:
-        if time.time() - entry["Created"] > STALE:
-            await remove(engine, entry["Id"], name)
+    now = _seconds((await engine.ask("GET", "/info"))["SystemTime"])  # by its own clock
+    if now - created > STALE:
+        await remove(engine, name, name)
+
+
+def _seconds(text: str) -> float:
+    """A time as the engine writes it: to the nanosecond, which is more than Python reads."""
+    return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp()
 
 
 def _is_full(api: APIClient, helper: str) -> bool:
