@@ -1,8 +1,11 @@
 """What machines can be told to be, many at once, and images made of them."""
 
 import anyio
+import pytest
+from docker.types import Ulimit
 
 from ramure_docker import DockerImage
+from ramure_docker.hostconfig import host_config
 
 HANGS = 120
 
@@ -52,10 +55,54 @@ async def test_what_an_image_says_arrives(make, api, tmp_path):
         *("/work", "worker", "hello world", "from here", "1")
     ]
     assert not (await box.exec("echo x >/tmp/x || echo x >/here/x")).ok
-    assert (await box.exec("echo x >/scratch/x")).exit_code in {0, 1}
+    assert (await box.exec("test -d /scratch && stat -f -c %T /scratch")).stdout == "tmpfs\n"
     said = api.inspect_container(box.name)
     limits = said["HostConfig"]
     assert (limits["NanoCpus"], limits["Memory"]) == (500_000_000, 100 << 20)
     assert (limits["PidsLimit"], limits["ShmSize"]) == (200, 10 << 20)
     assert limits["OomScoreAdj"] == 100
+    assert (limits["CapDrop"], limits["SecurityOpt"]) == (["ALL"], ["no-new-privileges"])
+    assert limits["Init"], "unless it is turned off"
+    assert not limits["Privileged"]
     assert said["Config"]["Labels"]["mine"] == "yes"
+    assert "CapEff:\t0000000000000000" in (await box.exec("cat /proc/self/status")).stdout
+
+
+async def test_more_of_what_an_image_says_arrives(make, api):
+    image = DockerImage(
+        "ramure-test/shell",
+        volumes={"ramure-test-named": "/named"},
+        dns=["10.9.8.7"],
+        cap_add=["NET_ADMIN"],
+        init=False,
+        options={"ulimits": [Ulimit(name="nofile", soft=100, hard=200)]},
+    )
+    try:
+        box = await make(image)
+        await box.exec("echo kept >/named/file", check=True)
+        limits = api.inspect_container(box.name)["HostConfig"]
+        assert limits["Binds"] == ["ramure-test-named:/named"]
+        assert (limits["Dns"], limits["CapAdd"]) == (["10.9.8.7"], ["NET_ADMIN"])
+        assert limits["Init"] is False
+        assert (await box.exec("ulimit -n")).stdout == "100\n"
+        await box.destroy()
+        another = await make(image)
+        assert (await another.exec("cat /named/file")).stdout == "kept\n"
+        await another.destroy()
+    finally:
+        api.remove_volume("ramure-test-named")
+
+
+GPUS = {
+    "all": {"count": -1},
+    2: {"count": 2},
+    ("one", "two"): {"device_ids": ["one", "two"]},
+}
+
+
+@pytest.mark.parametrize(("gpus", "said"), GPUS.items())
+def test_gpus(gpus, said):
+    """Nothing more can be tried where there are none."""
+    asked = host_config(DockerImage("ramure-test/shell", gpus=gpus, privileged=True))
+    assert asked["device_requests"] == [{"capabilities": [["gpu"]], **said}]
+    assert asked["privileged"]
