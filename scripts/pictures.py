@@ -4,6 +4,8 @@
 Everything is run for real, on the pi that the tests use, with a script for a model, and shown in a
 tmux: what that showed becomes an SVG. Home, folders and runs' ids get names that tell nothing of
 the computer on which the pictures were taken.
+
+    scripts/pictures.py [--to FOLDER] [doctor|why|demo|pool]…
 """
 
 import io
@@ -14,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -55,8 +58,9 @@ HOME = "/home/me"
 class Terminal:
     """A tmux of our own, in a home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, images: Path) -> None:
         self.home = home
+        self._images = images
         self.work = self.home / "project"
         self.work.mkdir()
         self._socket = str(home / ".tmux")
@@ -124,8 +128,9 @@ class Terminal:
         svg = svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
         for private in (str(ROOT), str(self.home), tempfile.gettempdir(), os.uname().nodename):
             assert private not in svg, f"{name}.svg would show {private}"
-        (IMAGES / f"{name}.svg").write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE))
-        print(f"docs/images/{name}.svg")
+        picture = self._images / f"{name}.svg"
+        picture.write_text(re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE))
+        print(picture)
 
 
 @asynccontextmanager
@@ -266,12 +271,15 @@ def new_home() -> Path:
 async def main() -> None:
     """Take them all, or those that are named."""
     shots = {"doctor": of_doctor, "why": of_a_failure, "demo": of_the_demo, "pool": of_the_pool}
-    wanted = sys.argv[1:] or list(shots)
+    arguments = ArgumentParser(description=main.__doc__)
+    arguments.add_argument("names", nargs="*", help=f"some of {', '.join(shots)}")
+    arguments.add_argument("--to", type=Path, default=IMAGES, help="the folder to save them in")
+    wanted = arguments.parse_args()
     home = new_home()
     try:
-        terminal = Terminal(home)
+        terminal = Terminal(home, wanted.to)
         copy_programs(terminal.work)
-        for name in wanted:
+        for name in wanted.names or shots:
             await shots[name](terminal)
     finally:
         shutil.rmtree(home, ignore_errors=True)
