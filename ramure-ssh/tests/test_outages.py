@@ -9,7 +9,9 @@ import anyio
 import pytest
 
 from ramure.errors import LinkBroken, MachineError, MachineGone
+from ramure.transport import Target
 from ramure_ssh.backend import SSHBackend
+from ramure_ssh.transport import SSHTransport
 
 HANGS = 60
 
@@ -132,6 +134,23 @@ async def test_a_time_out_is_kept_on_both_sides(new_server, provision, there, re
         os.kill(session, signal.SIGCONT)
     await machine.connection.aclose() if not relay else None
     await until(lambda: not alive(there))
+
+
+async def test_a_forward_that_fails_is_tried_again(new_server, provision, there, tmp_path):
+    server = new_server()
+    machine = await provision(host="own")
+    route = await SSHTransport().open(machine, Target(str(tmp_path / "socket")))
+    path = there / route.address.removeprefix("unix:")
+    path.unlink()
+    path.mkdir()  # in the way of the next
+    server.drop()
+    await until(lambda: not machine.connection.up)
+    assert (await machine.exec("echo here")).stdout == "here\n"
+    await anyio.sleep(2)  # it has tried
+    path.rmdir()
+    await until(path.is_socket)
+    await route.aclose()
+    await machine.destroy()
 
 
 async def test_out_of_reach_for_good(new_server, provision, there):

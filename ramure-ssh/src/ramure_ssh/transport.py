@@ -19,6 +19,7 @@ from ramure.errors import MachineError
 from ramure.machine import Machine
 from ramure.relay import RelayedMachine
 from ramure.transport import Route, Target, Transport
+from ramure_ssh.connection import FIRST_DELAY, LONGEST_DELAY
 from ramure_ssh.machine import SSHMachine
 
 LISTENING = 30.0
@@ -68,11 +69,21 @@ class SSHRoute(Route):
         try:
             while True:
                 await self._again.wait()
-                self._again = anyio.Event()
-                with suppress(MachineError, OSError):  # the next connection may do better
-                    await self._listen()
+                await self._come_back()
         finally:
             undo()
+
+    async def _come_back(self) -> None:
+        """Listen again, after a growing while where it fails: the agents wait for it."""
+        delay = FIRST_DELAY
+        while self._machine.connection.usable:
+            self._again = anyio.Event()
+            with suppress(MachineError, OSError):
+                await self._listen()
+                return
+            with anyio.move_on_after(delay):
+                await self._again.wait()
+            delay = min(2 * delay, LONGEST_DELAY)
 
     async def aclose(self) -> None:
         """See ``Route``."""
