@@ -1,13 +1,17 @@
 """Whole programs whose agents, the real pi in the real tmux, work on an SSH host."""
 
+import anyio
 import pytest
 
 import parts
 from quick_start import run_task
-from ramure import agent_process
+from ramure import agent, agent_process, done, wait
 from ramure.testing import ScriptedModel, ToolCall
+from ramure_ssh.image import SSHImage
 
 pytestmark = pytest.mark.pi
+
+HANGS = 150
 
 
 @pytest.fixture
@@ -16,17 +20,65 @@ def pi_there(keys):
     return parts.pi_environment()
 
 
-on_the_host = agent_process(host="ssh://own", timeout=150)(run_task)
-
-
-async def test_the_quick_start(new_server, pi_there, ramure_home, there):
+@pytest.mark.parametrize("relay", [True, False])
+async def test_the_quick_start(new_server, pi_there, ramure_home, there, relay):
     new_server(env=pi_there)
+    image = SSHImage(relay=relay)
+    on_the_host = agent_process(host="ssh://own", image=image, timeout=HANGS)(run_task)
+    used = []
+
+    async def look(machine):
+        used.extend(machine.transports)
+
     script = [
         ToolCall("bash", command="echo $HOME"),
         lambda request: ToolCall("finish", summary=request.results[0].text.strip()),
         "Goodbye.",
     ]
     async with ScriptedModel(script) as model:
-        assert await on_the_host("Write haikus.", env=model.env()) == str(there)
+        said = await on_the_host("Write haikus.", env=model.env(), prepare=look)
+    assert said == str(there)
+    assert used[0] == ("relay" if relay else "ssh")  # without one: the server's own forward
+    assert not list((ramure_home / "runtimes").iterdir())
+    assert not (there / ".ramure" / "machines").exists()
+
+
+@pytest.mark.parametrize("relay", [True, False])
+async def test_an_agent_works_on_while_the_server_is_restarted(
+    new_server, pi_there, ramure_home, there, relay
+):
+    server = new_server(env=pi_there)
+    notes, away = [], anyio.Event()
+
+    @agent_process(host="ssh://own", image=SSHImage(relay=relay, keepalive=1), timeout=HANGS)
+    async def main(env):
+        worker = await agent("worker", env=env)
+
+        @worker.on("note")
+        async def note(n: int) -> str:
+            notes.append(n)
+            if n == 1:
+                server.stop(rudely=True)
+                away.set()
+            return "Noted."
+
+        @worker.on("finish")
+        async def finish(summary: str) -> str:
+            done(summary)
+            return "Recorded."
+
+        await worker.send("Take notes, then finish.")
+        return await wait()
+
+    async def start_again():
+        await away.wait()
+        await anyio.sleep(5)
+        server.start()
+
+    script = [*(ToolCall("note", n=n) for n in range(4)), ToolCall("finish", summary="noted"), ""]
+    async with ScriptedModel(script) as model, anyio.create_task_group() as tasks:
+        tasks.start_soon(start_again)
+        assert await main(model.env()) == "noted"
+    assert notes == [0, 1, 2, 3]
     assert not list((ramure_home / "runtimes").iterdir())
     assert not (there / ".ramure" / "machines").exists()

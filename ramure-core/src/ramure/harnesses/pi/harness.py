@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 import anyio
+from anyio import BrokenResourceError
 
 from ramure import paths
 from ramure._work import in_thread, to_end
@@ -269,7 +270,7 @@ class PiSession(Session):
                     with anyio.CancelScope(shield=True):
                         await process.aclose()
                 return int(said) if said.strip().isdigit() else None
-            except LinkBroken:
+            except (LinkBroken, BrokenResourceError):  # whichever hears of a broken link first
                 await anyio.sleep(RETRY)
 
     def _explain(self, code: int | None) -> Ending:
