@@ -1,10 +1,13 @@
 """A program that is killed leaves nothing on the host, within seconds."""
 
+import os
 import signal
 import sys
 from pathlib import Path
 
 import anyio
+
+from ending_programs import HANGS, Program
 
 PROGRAM = """
 import asyncio
@@ -43,3 +46,38 @@ async def test_kill_minus_nine(new_server, there, ramure_home):
             await anyio.sleep(0.1)
         while list((ramure_home / "runtimes").iterdir()):
             await anyio.sleep(0.1)
+
+
+AT_WORK = """
+@agent_process(host="ssh://own")
+async def main():
+    box = await machine()
+    await box.exec("setsid sleep 1000 >/dev/null 2>&1 & echo $! >pid")
+    say("up")
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+async def test_gc_removes_what_a_dead_run_has_left_on_a_host(new_server, there, tmp_path):
+    new_server()
+    program = Program(tmp_path, AT_WORK)
+    try:
+        program.hear("up")
+        os.kill(program.keeper(), signal.SIGKILL)
+        program.signal(signal.SIGKILL)
+        program.end()
+        pid = (there / "pid").read_text()
+        assert running(pid)  # nobody is left to see to it, and its lease is long
+        done = program.command("gc")
+        assert done.returncode == 0, done.stderr
+        with anyio.fail_after(HANGS):
+            while running(pid):
+                await anyio.sleep(0.1)
+        assert not (there / ".ramure" / "machines").exists()
+    finally:
+        for left in program.processes():
+            os.kill(left, signal.SIGKILL)
+        program.process.communicate(timeout=HANGS)
+        program.short.rmdir()
