@@ -1,5 +1,6 @@
 """Getting in, and being told why not."""
 
+import os
 import shutil
 from functools import partial
 from getpass import getuser
@@ -11,7 +12,7 @@ import pytest
 
 import parts
 import ssh_servers
-from ramure.errors import MachineStartFailed, PlacementError
+from ramure.errors import MachineError, MachineStartFailed, PlacementError
 from ramure.values import Host
 from ramure_ssh.errors import (
     HostKeyChanged,
@@ -228,7 +229,7 @@ def through(program):
     return f'ForceCommand {program} -c "$SSH_ORIGINAL_COMMAND"'
 
 
-@pytest.mark.parametrize("shell", ["fish", "tcsh", "dash", "bash"])
+@pytest.mark.parametrize("shell", ["fish", "tcsh", "dash", "bash", "zsh"])
 async def test_other_login_shells(new_server, provision, shell, which):
     new_server(more=through(which(shell)))
     machine = await provision(host="own", env={"ODD": 'it\'s "odd"\n!$HOME\\'})
@@ -265,6 +266,31 @@ async def test_an_account_that_runs_no_commands(new_server, provision, command, 
     new_server(more=command)
     with pytest.raises(UnfitAccount, match=words):
         await provision(host="own")
+
+
+async def test_a_restricted_shell(new_server, provision, which):
+    new_server(more=through(which("rbash")))
+    with pytest.raises(UnfitAccount, match="restricted"):
+        await provision(host="own")
+
+
+async def test_a_host_without_tar(new_server, provision, there, tmp_path):
+    programs = there / "bin"
+    programs.mkdir()
+    for program in os.scandir("/usr/bin"):
+        if program.name not in {"tar", "busybox"}:
+            (programs / program.name).symlink_to(program.path)
+    new_server(env={"PATH": str(programs)})
+    machine = await provision(host="own")
+    await machine.write_file("folder/file", b"data")
+    await machine.download("folder/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"data"
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(MachineError, match="tar"):
+        await machine.upload(tmp_path / "tree", "tree")
+    with pytest.raises(MachineError, match="tar"):
+        await machine.download("folder", tmp_path / "folder")
+    await machine.destroy()
 
 
 async def test_a_shell_that_talks_first(new_server, provision):

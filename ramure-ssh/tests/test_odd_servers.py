@@ -73,11 +73,11 @@ def odd_server(keys, here, far_home):
             await working[child].wait()
 
     @asynccontextmanager
-    async def serve(process_factory=work):
+    async def serve(process_factory=work, server_factory=Doorman):
         server = await asyncssh.listen(
             "127.0.0.1",
             0,
-            server_factory=Doorman,
+            server_factory=server_factory,
             server_host_keys=[keys / "host_key"],
             process_factory=process_factory,
             encoding=None,
@@ -122,6 +122,29 @@ async def test_a_wrong_password(odd_server, provision):
         with pytest.raises(LoginRefused) as caught:
             await provision(host=host, password=lambda: "wrong pony")
     assert "wrong pony" not in str(caught.value)
+
+
+async def test_a_question_on_the_keyboard(odd_server, provision):
+    class Asks(asyncssh.SSHServer):
+        def begin_auth(self, username):
+            return True
+
+        def kbdint_auth_supported(self):
+            return True
+
+        def get_kbdint_challenge(self, username, lang, submethods):
+            return "", "", "en", [("Password: ", False)]
+
+        def validate_kbdint_response(self, username, responses):
+            return responses == [PASSWORD]
+
+    async with odd_server(server_factory=Asks) as host:
+        machine = await provision(host=host, password=lambda: PASSWORD)
+        assert (await machine.exec("exit 3")).exit_code == 3
+        await machine.destroy()
+    async with odd_server(server_factory=Asks) as host:
+        with pytest.raises(LoginRefused):
+            await provision(host=host, password=lambda: "wrong pony")
 
 
 async def test_a_server_that_opens_no_sessions(odd_server, provision):

@@ -1,0 +1,91 @@
+"""How a host is told who logs in: agents, certificates, other names."""
+
+import tempfile
+from getpass import getuser
+from pathlib import Path
+
+import anyio
+import pytest
+
+import ssh_servers
+from ramure_ssh.errors import HostKeyChanged, HostKeyUnknown, LoginRefused
+
+HANGS = 60
+
+
+async def runs(machine):
+    try:
+        return (await machine.exec("echo here")).stdout == "here\n"
+    finally:
+        await machine.destroy()
+
+
+def change(here, old, new):
+    config = here / ".ssh" / "config"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+
+
+@pytest.fixture
+async def ssh_agent(monkeypatch):
+    """An agent of the test's own; gives what adds a key."""
+    with tempfile.TemporaryDirectory(prefix="r-", dir="/tmp") as folder:
+        socket = Path(folder) / "agent"
+        command = ["ssh-agent", "-D", "-a", str(socket)]
+        async with await anyio.open_process(command, stdin=None, stdout=None) as agent:
+            with anyio.fail_after(HANGS):
+                while not socket.exists():
+                    await anyio.sleep(0.02)
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            yield lambda key: anyio.run_process(["ssh-add", "-q", key])
+            agent.terminate()
+
+
+async def test_a_key_that_only_an_agent_has(box, provision, here, ssh_agent, keys):
+    change(here, f"  IdentityFile {box.folder}/key\n  IdentitiesOnly yes\n", "")
+    with pytest.raises(LoginRefused):
+        await provision()
+    await ssh_agent(keys / "key")
+    assert await runs(await provision())
+
+
+async def test_a_persons_certificate(new_server, provision, here, tmp_path):
+    for name in ("authority", "person"):
+        ssh_servers.new_key(tmp_path / name)
+    sign = ["ssh-keygen", "-q", "-s", tmp_path / "authority", "-I", "x", "-n", getuser()]
+    await anyio.run_process([*sign, tmp_path / "person.pub"])
+    certificate = (tmp_path / "person-cert.pub").rename(tmp_path / "signed.pub")
+    server = new_server(more=f"TrustedUserCAKeys {tmp_path}/authority.pub")
+    (server.folder / "authorized").write_text("")
+    key = tmp_path / "person"
+    with pytest.raises(LoginRefused):
+        await provision(host="own", keys=(key,))
+    assert await runs(await provision(host="own", keys=(key,), certificates=(certificate,)))
+    change(
+        here,
+        f"IdentityFile {server.folder}/key",
+        f"IdentityFile {key}\n  CertificateFile {certificate}",
+    )
+    assert await runs(await provision(host="own"))
+
+
+async def test_an_address_overrules_the_configuration(new_server, provision, here):
+    server = new_server()
+    change(here, f"Port {server.port}", "Port 1")
+    change(here, f"User {getuser()}", "User nobody-at-all")
+    assert await runs(await provision(host=f"{getuser()}@own:{server.port}"))
+
+
+async def test_a_jump_host_that_shows_another_key(box, new_server, provision, here, tmp_path):
+    new_server()
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + "  ProxyJump box\n")
+    ssh_servers.new_key(tmp_path / "other")
+    kind, key, *_ = (tmp_path / "other.pub").read_text().split()
+    known = here / ".ssh" / "known_hosts"
+    known.write_text(
+        known.read_text().replace(box.known_hosts(), "")
+        + f"[{box.address}]:{box.port} {kind} {key}\n"
+    )
+    with pytest.raises((HostKeyUnknown, HostKeyChanged), match="nothing has been sent"):
+        await provision(host="own")
