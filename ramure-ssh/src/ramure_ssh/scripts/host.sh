@@ -33,9 +33,9 @@ runs() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # The processes that carry mark $1, and those that descend from them, or from process $2 or its
-# group. Sets $found.
+# group. Sets $found, and $fresh where some of them are not among $3.
 look() {
-  found=
+  found=; fresh=
   if [ -r /proc/self/environ ]; then
     for file in $(grep -lsF -e "$1" /proc/[0-9]*/environ 2>/dev/null); do
       file=${file#/proc/}; found="$found ${file%/environ}"
@@ -47,31 +47,39 @@ look() {
   [ -n "$found$2" ] || return 0
   found="$found $2"
   all=$(ps -A -o pid= -o ppid= -o pgid= -o stat= 2>/dev/null) && [ -n "$all" ] || return 0
-  found=$(echo "$all" | awk -v roots="$found" -v group="$2" '
-    BEGIN { n = split(roots, list, " "); for (i = 1; i <= n; i++) tree[list[i]] = 1 }
+  found=$(echo "$all" | awk -v roots="$found" -v group="$2" -v known="$3" '
+    BEGIN {
+      n = split(roots, list, " "); for (i = 1; i <= n; i++) tree[list[i]] = 1
+      n = split(known, list, " "); for (i = 1; i <= n; i++) old[list[i]] = 1
+    }
     $4 !~ /Z/ { parent[$1] = $2; if (group != "" && $3 == group) tree[$1] = 1 }
     END {
       do { more = 0; for (p in parent) if (!(p in tree) && (parent[p] in tree)) tree[p] = more = 1 }
       while (more)
-      for (p in parent) if (p in tree) print p
+      for (p in parent) if (p in tree) { print p; if (!(p in old)) fresh = "+" }
+      print fresh
     }')
+  case $found in *+) fresh=1; found=${found%+} ;; esac
 }
 
 # Kill all that carries mark $1, and all of process $2; fails where something is left.
 slay() {
   rm -f /tmp/.ramure-*"$1"* # what was to be started
-  clean=0; rounds=0; root=$2
+  clean=0; rounds=0; root=$2; stopped=
   while [ $clean -lt 2 ]; do
     [ $rounds -lt 200 ] || return 1
     rounds=$((rounds + 1))
-    look "$1" "$root"
-    root=
-    if [ -n "$found" ]; then
-      clean=0
-      # None of them is to see another's end. A sudo would stop with its command, for ever.
-      [ -n "$borrowed" ] || kill -STOP $found 2>/dev/null
+    look "$1" "$root" "$stopped"
+    if [ -z "$found" ]; then clean=$((clean + 1)); root=
+    # First all are stopped, whatever they fork meanwhile, too: whose parent is gone would not be
+    # found. A sudo would stop with its command, for ever.
+    elif [ -n "$fresh" ] && [ $rounds -lt 100 ] && [ -z "$borrowed" ]; then
+      clean=0; stopped=$found
+      kill -STOP $found 2>/dev/null
+      continue
+    else
+      clean=0; stopped=; root=
       kill -9 $found 2>/dev/null
-    else clean=$((clean + 1))
     fi
     [ $clean -ge 2 ] || sleep 0.02 2>/dev/null || sleep 1
   done
