@@ -1,8 +1,11 @@
 """Whole programs whose agents, the real pi in the real tmux, work on an SSH host."""
 
+import os
+
 import anyio
 import pytest
 
+import accounts
 import parts
 from quick_start import run_task
 from ramure import agent, agent_process, done, wait
@@ -40,6 +43,33 @@ async def test_the_quick_start(new_server, pi_there, ramure_home, there, relay):
     assert said == str(there)
     assert used[0] == ("relay" if relay else "ssh")  # without one: the server's own forward
     assert not list((ramure_home / "runtimes").iterdir())
+    assert not (there / ".ramure" / "machines").exists()
+
+
+async def test_tools_are_brought_once_and_without_root(
+    new_server, ramure_home, there, tmp_path, monkeypatch
+):
+    accounts.need_accounts()
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
+    programs = there / "bin"
+    programs.mkdir()
+    for program in os.scandir("/usr/bin"):
+        if program.name not in {"node", "npm", "pi", "tmux"}:
+            (programs / program.name).symlink_to(program.path)
+    options = accounts.make(tmp_path / "etc", there)
+    new_server(env={"PATH": str(programs)}, **options)
+    on_the_host = agent_process(host="ssh://worker@own", timeout=2 * HANGS)(run_task)
+    brought = []
+    for _ in range(2):
+        script = [ToolCall("finish", summary="done"), "Goodbye."]
+        async with ScriptedModel(script) as model:
+            with model.use():
+                assert await on_the_host("Write haikus.") == "done"
+        tools = [entry.stat() for entry in os.scandir(there / ".ramure" / "tools")]
+        brought.append({(entry.st_ino, entry.st_mtime_ns) for entry in tools})
+        assert {entry.st_uid for entry in tools} == {accounts.WORKER}
+    assert len(brought[0]) == 1
+    assert brought[0] == brought[1]  # the second run has found them
     assert not (there / ".ramure" / "machines").exists()
 
 
