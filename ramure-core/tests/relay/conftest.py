@@ -5,6 +5,7 @@ import os
 import pytest
 
 from far_machines import PlainMachine, cuts
+from late_links import LATENCY, Late
 from ramure.backends.local import LocalBackend, LocalImage
 from ramure.machine import Process
 from ramure.relay import RelayedMachine
@@ -65,6 +66,15 @@ def cutting():
 @pytest.fixture
 async def relayed(plain):
     """The same through a relay."""
+    machine = await RelayedMachine.over(plain, node=NODE, lease=20, heartbeat=0)
+    yield machine
+    await machine.destroy()
+
+
+@pytest.fixture
+async def far(plain):
+    """The same over a link on which everything takes ``LATENCY`` seconds each way."""
+    plain.wrap = lambda process: Late(process, LATENCY)
     machine = await RelayedMachine.over(plain, node=NODE, lease=20, heartbeat=0)
     yield machine
     await machine.destroy()

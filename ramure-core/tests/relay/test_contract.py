@@ -1,13 +1,15 @@
-"""The machine contract through a relay, with a good link and with one that breaks all the time."""
+"""The machine contract through a relay: a good link, one that breaks all the time, a far one."""
 
 import os
 import shutil
 import tempfile
+import time
 from contextlib import nullcontext
 
 import pytest
 
 from far_machines import PlainMachine, cuts
+from late_links import LATENCY
 from ramure.relay import RelayedMachine
 from ramure.testing.machines import MachineContract
 
@@ -49,3 +51,16 @@ class TestRelayedMachineWithCuts(TestRelayedMachine):
 
     def harmed(self, machine):
         return cuts(machine, every=0.2)
+
+
+class TestRelayedMachineFarAway(TestRelayedMachine):
+    big = 5_000_000
+
+    @pytest.fixture
+    async def machine(self, far):
+        return far
+
+    async def test_it_is_far_away(self, machine):
+        before = time.monotonic()
+        await machine.exec("true")
+        assert time.monotonic() - before >= 2 * LATENCY

@@ -39,6 +39,14 @@ class TestRelayTransportWithCuts(TestRelayTransport):
             yield relayed
 
 
+class TestRelayTransportFarAway(TestRelayTransport):
+    big = 1_000_000
+
+    @pytest.fixture
+    async def machine(self, far):
+        return far
+
+
 BRIDGE = """
 import asyncio, sys
 from ramure.testing.bridge import BridgeClient
