@@ -31,8 +31,8 @@ HELPING = 8.0
 """Seconds that a small command of our own may take."""
 
 DETACHING = ",".join(["ctrl-^", "ctrl-_"] * 4)
-"""The keys by which the engine lets go of a terminal: nobody types them. It needs some, and holds the
-first one back; its own choice begins with ctrl-p, which shells and editors use."""
+"""The keys by which the engine lets go of a terminal: nobody types them. It needs some, and holds
+the first one back; its own choice begins with ctrl-p, which shells and editors use."""
 
 SETTLING = 0.3
 """Seconds after a command was killed in which the engine says that it was the container."""
