@@ -164,8 +164,8 @@ def swept(ramure_home, monkeypatch, tmp_path):
         return await wait()
 
     def nothing_left(point):
-        assert not [*ramure_home.glob("runtimes/*")], point
-        assert not processes_with(f"{MARK}={tmp_path}"), point
+        assert not [*ramure_home.glob("runtimes/*")], str(point)
+        assert not processes_with(f"{MARK}={tmp_path}"), str(point)
 
     return program, nothing_left
 
