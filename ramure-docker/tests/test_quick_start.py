@@ -1,24 +1,28 @@
 """The quick start, with the real pi in a real tmux in a container, whatever its network is."""
 
 import json
+import secrets
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
 import parts
 from docker_engine import GATEWAY
 from ports import FORWARD, port_on_the_bridge, socket_to
 from quick_start import run_task
-from ramure import agent_process
-from ramure.testing import ScriptedModel, ToolCall
+from ramure import AgentDied, agent, agent_process, wait
+from ramure.testing import Hang, ScriptedModel, ToolCall
 from ramure.values import Host
 from ramure_docker import DockerImage
+from screens import visit
 
 pytestmark = pytest.mark.pi
 
 HANGS = 150
+HELLO = "Hello, I am the script."
 
 
 @pytest.fixture
@@ -110,6 +114,90 @@ async def test_without_a_network(docker_host, api, home, image, way, tmp_path):
         lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
         task = quick_start(image, port_in_the_container(path))
         assert await task("Sum it.") == "42 /work"
+    nothing_is_left(api, home)
+
+
+@pytest.fixture(params=[False, True], ids=["open", "internal"])
+def network(request, api):
+    """A network of the user's own; an internal one leads nowhere."""
+    name = f"ramure-test-{secrets.token_hex(4)}"
+    made = api.create_network(name, internal=request.param)
+    yield name
+    api.remove_network(made["Id"])
+
+
+async def test_on_a_network_of_the_users_own(docker_host, api, home, image, way, tmp_path, network):
+    image["network"] = network
+    async with ScriptedModel(SCRIPT) as model, way(model) as path:
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+        task = quick_start(image, port_in_the_container(path))
+        assert await task("Sum it.") == "42 /work"
+    nothing_is_left(api, home)
+
+
+async def test_on_the_engines_own_network(docker_host, api, home, image, way, tmp_path):
+    """The tests' engine has a network of its own, too."""
+    image["network"] = "host"
+    async with ScriptedModel(SCRIPT) as model, way(model) as path:
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+        task = quick_start(image, port_in_the_container(path))
+        assert await task("Sum it.") == "42 /work"
+    nothing_is_left(api, home)
+
+
+@pytest.fixture
+def at_work(docker_host, api, home, image, way, tmp_path):
+    """Let an agent work on what never ends, and do something to its container meanwhile."""
+    image["network"] = "none"
+
+    async def until(harm, said):
+        async with ScriptedModel([Hang()]) as model, way(model) as path:
+            lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+
+            @agent_process(image=DockerImage(**image), timeout=HANGS)
+            async def main():
+                worker = await agent("worker")
+                await port_in_the_container(path)(worker.machine)
+                await worker.send("Go on for ever.")
+                await model.wait_for(1)
+                await harm(worker)
+                return await wait()
+
+            with pytest.raises(AgentDied, match=said):
+                await main()
+
+    return until
+
+
+async def test_removed_while_an_agent_works(at_work, api, home):
+    async def harm(worker):
+        await to_thread.run_sync(partial(api.remove_container, worker.machine.name, force=True))
+
+    await at_work(harm, "removed by hand")
+    nothing_is_left(api, home)
+
+
+async def test_paused_while_an_agent_works(at_work, api, home):
+    async def harm(worker):
+        await to_thread.run_sync(api.pause, worker.machine.name)
+
+    await at_work(harm, "docker unpause")
+    nothing_is_left(api, home)
+
+
+async def test_a_person_visits(docker_host, api, home, image, way, tmp_path):
+    """``ramure connect`` and ``ramure ssh``, without Docker's own command."""
+    image["network"] = "none"
+    async with ScriptedModel([HELLO]) as model, way(model) as path:
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+
+        @agent_process(image=DockerImage(**image), timeout=2 * HANGS)
+        async def main():
+            worker = await agent("worker")
+            await port_in_the_container(path)(worker.machine)
+            await visit("/work", HELLO)
+
+        await main()
     nothing_is_left(api, home)
 
 
