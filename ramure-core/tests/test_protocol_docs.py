@@ -131,6 +131,9 @@ async def test_the_minimal_bridge_works_through_cuts(tmp_path):
     program.write_text(code)
     heard, summaries = [], []
 
+    def last_state():
+        return [m.state for m in heard if isinstance(m, State)][-1]
+
     def hear(message):
         heard.append(message)
         if isinstance(message, Call):
@@ -154,8 +157,9 @@ async def test_the_minimal_bridge_works_through_cuts(tmp_path):
                     await anyio.sleep(0.01)
                 await channel.drained()
                 # What it says while it is not connected, it says by its exit code.
-                while len(summaries) < 20 or not channel.connected:
-                    await anyio.sleep(0.01)
+                with anyio.fail_after(HANGS):
+                    while len(summaries) < 20 or not channel.connected or last_state() != "idle":
+                        await anyio.sleep(0.01)
                 channel.close("enough")
                 assert await bridge.wait() == 0
     finally:
@@ -164,4 +168,4 @@ async def test_the_minimal_bridge_works_through_cuts(tmp_path):
     assert isinstance(heard[0], Ready)
     assert [m.id for m in heard if isinstance(m, Taken)] == [f"m{n}" for n in range(20)]
     assert states_at_taking(heard) == ["busy"] * 20
-    assert [m.state for m in heard if isinstance(m, State)][-1] == "idle"
+    assert last_state() == "idle"
