@@ -1,4 +1,4 @@
-"""The contract suite of machines: what every backend's machines do alike.
+"""The contract suite of machines, and its part of processes: what all backends' machines do alike.
 
     from ramure.testing.machines import MachineContract
 
@@ -28,7 +28,7 @@ from ramure.testing._contract_exec import ExecContract  # noqa: E402 after the l
 from ramure.testing._contract_process import ProcessContract  # noqa: E402 after the line above
 from ramure.testing._contract_trees import TreeContract  # noqa: E402 after the line above
 
-__all__ = ["MachineContract"]
+__all__ = ["MachineContract", "ProcessContract"]
 
 
 class MachineContract(EquipContract, ExecContract, ProcessContract, TreeContract):
