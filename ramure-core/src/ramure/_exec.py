@@ -102,7 +102,7 @@ async def _start(machine: Machine, command: Command, timeout: float | None, **ho
     from ramure.machine import KeepsDeadlines
 
     if timeout is not None and isinstance(machine, KeepsDeadlines):
-        return await machine.start(command, due=timeout, **how)
+        return await machine.open_due(command, due=timeout, **how)
     return await machine.open_process(command, **how)
 
 

@@ -303,7 +303,7 @@ class KeepsDeadlines(Protocol):
     ``exec`` with a ``timeout`` starts commands so.
     """
 
-    async def start(
+    async def open_due(
         self,
         command: Command,
         *,

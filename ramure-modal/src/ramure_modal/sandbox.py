@@ -157,9 +157,9 @@ class SandboxMachine(Machine):
         pty: PtySize | None = None,
     ) -> SandboxProcess:
         """See ``Machine.open_process``. Another ``user`` needs root and ``setpriv`` there."""
-        return await self.start(command, cwd=cwd, env=env, user=user, pty=pty)
+        return await self.open_due(command, cwd=cwd, env=env, user=user, pty=pty)
 
-    async def start(
+    async def open_due(
         self,
         command: Command,
         *,
