@@ -27,7 +27,7 @@ IMPLEMENTED = {
 
 USED = {
     "ramure.backends.local": ("LocalBackend", "LocalImage", "LocalMachine"),
-    "ramure.machine": ("DialsSockets",),
+    "ramure.machine": ("DialsSockets", "KeepsDeadlines"),
     "ramure.relay": ("RelayedMachine",),
     "ramure.toolset": ("Platform",),
 }
