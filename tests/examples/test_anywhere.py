@@ -68,7 +68,7 @@ def engine(tmp_path_factory):
 async def test_in_a_container(house, engine, tmp_path):
     """The image has a shell and nothing else: pi comes with ramure."""
     async with (
-        ScriptedModel(script("hostname; ls /")) as model,
+        ScriptedModel(script("ls /; cat /etc/hostname")) as model,
         ports.on_the_bridge(engine, model, tmp_path / "model.sock") as url,
     ):
         env = lead_to(model, tmp_path / "pi", url) | {"DOCKER_HOST": engine.url}

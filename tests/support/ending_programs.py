@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,11 @@ asyncio.run(main())
 """
 
 
+def _hears_hangups() -> None:
+    """Whoever runs the tests may be deaf to a closed window, as with nohup, and pass that on."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Program:
     """A program in an empty home, whose processes carry a mark.
 
@@ -107,6 +113,7 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hears_hangups,  # noqa: PLW1509 there is no other thread
         )
         self._told, self._signalled = time.monotonic(), False
         self._ended = 0.0

@@ -14,6 +14,7 @@ CAUGHT = {
         "test_a_list_is_never_parsed",
         "test_the_environment_arrives_as_it_is",
         # whatever has a word with a space in it
+        "test_a_missing_cwd",
         "test_a_missing_program",
         "test_a_normal_end_kills_nothing",
         "test_a_program_that_may_not_be_run",

@@ -144,6 +144,6 @@ async def test_without_a_relay(plain):
 
 
 async def test_out_of_reach(relayed, plain, tmp_path):
-    relayed.relay.link.fail("tested")
+    relayed.relay.link.fail(LinkBroken("tested"))
     with pytest.raises(LinkBroken):
         await RelayTransport().open(relayed, Target(str(tmp_path / "s")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -232,8 +233,9 @@ async def _facts(connection: BufferedByteStream, name: str) -> dict[str, str]:
         while not said.endswith(READY):
             said += await streams.stdout.receive()
     except (EndOfStream, anyio.BrokenResourceError):
-        with anyio.move_on_after(1):
-            said += await streams.stderr.receive()
+        with anyio.move_on_after(1), suppress(EndOfStream, anyio.BrokenResourceError):
+            while True:  # its last words come in pieces
+                said += await streams.stderr.receive()
         words = said.decode("utf-8", "replace").strip()
         what = f"the container ended at once: {words or 'without a word'}"
         raise MachineStartFailed(NO_SHELL if lacks_shell(words) else what, machine=name) from None
