@@ -118,8 +118,9 @@ def _within(seconds: float) -> Iterator[None]:
 class Calls:
     """Kept connections to an engine."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, kept: int = KEPT) -> None:
         self._address = address
+        self._kept = kept
         self._places = anyio.Semaphore(AT_A_TIME)
         self._idle: list[BufferedByteStream] = []
 
@@ -148,14 +149,15 @@ class Calls:
         except BaseException:
             await anyio.aclose_forcefully(stream)
             raise
-        if head.lasts and len(self._idle) < KEPT:
+        if head.lasts and len(self._idle) < self._kept:
             self._idle.append(stream)
         else:
             await anyio.aclose_forcefully(stream)
         return head.status, body
 
     async def aclose(self) -> None:
-        """Let go of the kept connections."""
+        """Let go of the kept connections; none is kept from now on."""
+        self._kept = 0
         idle, self._idle = self._idle, []
         for stream in idle:
             await anyio.aclose_forcefully(stream)

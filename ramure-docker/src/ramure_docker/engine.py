@@ -16,7 +16,7 @@ from anyio.streams.buffered import BufferedByteStream
 
 from ramure._work import in_thread
 from ramure_docker.address import Address
-from ramure_docker.calls import UNANSWERED, Calls, Request, begin
+from ramure_docker.calls import KEPT, UNANSWERED, Calls, Request, begin
 from ramure_docker.dial import Door
 from ramure_docker.errors import EngineUnavailable, answered, translate, unreachable
 
@@ -45,6 +45,7 @@ class Engine:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._pools: dict[str, Calls] = {}
+        self._kept = KEPT
         self._speaks = ""
         self._client: APIClient | None = None
         self._making = anyio.Lock()
@@ -142,7 +143,7 @@ class Engine:
         return json.loads(said) if said else None
 
     def _pool(self, name: str) -> Calls:
-        return self._pools.setdefault(name, Calls(self.address))
+        return self._pools.setdefault(name, Calls(self.address, kept=self._kept))
 
     async def _version(self, machine: str) -> str:
         """Of the interface that the engine speaks."""
@@ -196,7 +197,8 @@ class Engine:
         raise answered(status, _words(status, said), machine)
 
     async def aclose(self) -> None:
-        """Let go of the kept connections."""
+        """Let go of the kept connections; machines that are removed later get one each."""
+        self._kept = 0
         if self._client is not None:
             self._client.close()
         for calls in self._pools.values():

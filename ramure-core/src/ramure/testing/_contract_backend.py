@@ -281,12 +281,12 @@ class BackendContract(Suite):
     async def test_closing_leaves_the_machines(self, workshop: Workshop, another: Backend) -> None:
         machine = await workshop.make()
         maker = workshop.backend
-        workshop.backend = another
         with anyio.fail_after(self.patience):
             await maker.aclose()
             await maker.aclose()
         same = await another.attach(_travelled(machine.ref))
         assert (await same.exec("echo hello")).stdout == "hello\n"
+        await another.destroy(_travelled(machine.ref))
 
     # --- removing
 
