@@ -219,7 +219,8 @@ async def test_in_an_image_that_has_nothing(
         task = quick_start(image, ready)
         assert await task("Sum it.") == "42 /work"
         assert await task("Again.") == "42 /work"
-    assert capfd.readouterr().err.count("into a volume") == 1
+    # Other tests that share the engine may have made it before.
+    assert capfd.readouterr().err.count("into a volume") <= 1
     [volume] = await backend.remove_caches(Host("docker"))
     assert volume.startswith("ramure-tools-pi-")
 

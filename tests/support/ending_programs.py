@@ -67,6 +67,14 @@ asyncio.run(main())
 """
 
 
+def _names(folder: Path) -> list[str]:
+    """All that is in a folder, which others may be removing."""
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            return [str(path) for path in folder.rglob("*")]
+    return []
+
+
 def _hears_hangups() -> None:
     """Whoever runs the tests may be deaf to a closed window, as with nohup, and pass that on."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -153,7 +161,7 @@ class Program:
     def files(self) -> list[str]:
         """What is left in its folders; logs may stay."""
         runtimes = self.home / "runtimes"
-        left = [str(p) for p in runtimes.rglob("*")] if runtimes.exists() else []
+        left = _names(runtimes)
         left += [str(p) for p in self.short.glob("ramure/*")]
         return left + [str(p) for p in self.temporary.iterdir()]
 
