@@ -8,6 +8,7 @@ touched, and no bridge and no firewall rule stays behind. It needs root and ``do
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -52,7 +53,7 @@ def shared(folder):
     folder.mkdir(parents=True, exist_ok=True)
     users = folder / "users"
     users.mkdir(exist_ok=True)
-    mine = users / str(os.getpid())
+    mine = users / f"{os.getpid()}-{secrets.token_hex(4)}"  # one process may use it twice
     with _locked(folder):
         mine.touch()
         if not (folder / "engine.json").exists():
@@ -65,7 +66,7 @@ def shared(folder):
     finally:
         with _locked(folder):
             mine.unlink()
-            if not [pid for pid in users.iterdir() if _lives(int(pid.name))]:
+            if not [pid for pid in users.iterdir() if _lives(int(pid.name.partition("-")[0]))]:
                 (folder / "engine.json").unlink(missing_ok=True)
                 engine.end()
 
