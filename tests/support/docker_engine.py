@@ -121,10 +121,14 @@ class Engine:
         ]
         # A child of nobody here: it outlives the worker that starts it.
         # The port is this namespace's, and reaches the daemon as systemd's would.
-        with socket.create_server(("127.0.0.1", self.port)) as door:
+        with _door(self.port) as door:
             self.port = door.getsockname()[1]
-            given = f"LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec 3<&{door.fileno()}"
-            inner = f'LISTEN_PID=$$; {given}; exec "$@"'
+            given = "LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS"
+            # Once, and as 3, which the daemon keeps to itself: what its containerd inherited would
+            # hold the port when the daemon has ended.
+            number = door.fileno()
+            once = f"exec 3<&{number} {number}<&-" if number != 3 else ":"
+            inner = f'{given}; {once}; exec "$@"'
             background = f'bash -c "$0" bash "$@" >>{self.folder}/log 2>&1 </dev/null & echo $!'
             started = subprocess.run(
                 ["setsid", "sh", "-c", background, inner, *command],
@@ -186,6 +190,18 @@ class Engine:
         for mount in sorted((m for m in mounts if m.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _door(port):
+    """A listening socket; whoever borrowed the port meanwhile gives it back."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 def _runs(pid):

@@ -161,9 +161,7 @@ class Program:
     def files(self) -> list[str]:
         """What is left in its folders; logs may stay."""
         runtimes = self.home / "runtimes"
-        left = _names(runtimes)
-        left += [str(p) for p in self.short.glob("ramure/*")]
-        return left + [str(p) for p in self.temporary.iterdir()]
+        return [*_names(runtimes), *_names(self.short / "ramure"), *_names(self.temporary)]
 
     def listening(self) -> list[str]:
         """The unix sockets in its folders that somebody listens at."""
