@@ -249,9 +249,11 @@ class SandboxProcess(Process):
             await to_end(self._let_go)
 
     async def _let_go(self) -> None:
-        self._machine.processes.discard(self)
         self._leave()
         await asyncio.wait(self._tasks)
+        if self in self._machine.processes:  # for the first time
+            self._machine.processes.discard(self)
+            self._machine.places.release_on_behalf_of(self._mark)
         for stream in (self.stdin, self.stdout, self.stderr):
             await stream.aclose()
 

@@ -29,6 +29,14 @@ TOOLS = "/opt/ramure/tools"
 LONGEST_COMMAND = 60_000
 """Bytes of a command with its arguments: Modal takes 64 KiB, our own words included."""
 
+COMMANDS = 24
+"""How many commands run at a time without a relay; further ones wait for their turn.
+
+Each holds three streams of the one HTTP/2 connection (its output, its errors, its end), which may
+have no more than 100 (RFC 9113, 6.5.2, advises servers to allow at least that many). Were all of
+them held by commands that wait for their input, there would be none left to bring it.
+"""
+
 SAYING = 30.0
 """Seconds in which a small script of ours has to end there."""
 
@@ -83,6 +91,7 @@ class SandboxMachine(Machine):
         self.name, self.ref = ref.name, ref
         self.workdir, self.state_dir = facts.workdir, facts.state
         self.processes: set[SandboxProcess] = set()
+        self.places = anyio.CapacityLimiter(COMMANDS)
         self.unkilled: set[str] = set()
         """Marks of what could not be killed, as the sandbox was out of reach."""
         self.last_image: ModalImage | None = None
@@ -184,6 +193,7 @@ class SandboxMachine(Machine):
         if pty:
             variables.setdefault("TERM", "xterm-256color")
         made: list[SandboxProcess] = []
+        await self.places.acquire_on_behalf_of(mark)
 
         async def start() -> None:
             pipes = await self.sandbox.exec.aio(*argv, env=variables, text=False, pty=bool(pty))
@@ -196,11 +206,14 @@ class SandboxMachine(Machine):
         except BaseException as error:
             for process in made:
                 await process.aclose()
+            if not made:
+                self.places.release_on_behalf_of(mark)
             if isinstance(error, MachineError | OSError) or not isinstance(error, Exception):
                 raise
             await self.check()
             raise self.trouble(error) from error
         if not made:
+            self.places.release_on_behalf_of(mark)
             self.unkilled.add(mark)  # the order may have arrived
             raise self.trouble(TimeoutError(f"no command could be started within {SAYING:g} s"))
         return made[0]
