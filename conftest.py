@@ -3,6 +3,10 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
+import measured
+
 _session = ExitStack()
 
 
@@ -16,3 +20,8 @@ def pytest_sessionstart() -> None:
 def pytest_sessionfinish() -> None:
     """Let go of it, so that whoever is the last removes it."""
     _session.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _only_who_asks_is_measured() -> None:
+    measured.only_who_asks()

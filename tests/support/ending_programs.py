@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import measured
+
 MARK = "RAMURE_ENDING"
 HANGS = 60.0
 """Seconds after which something hangs."""
@@ -66,6 +68,19 @@ async def main():
 asyncio.run(main())
 """
 
+NEXT = """
+import asyncio, ramure
+from pathlib import Path
+
+@ramure.agent_process
+async def main():
+    own = ramure.current_runtime().id
+    while any(own not in path.name for path in Path({folder!r}).iterdir()):
+        await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+
 
 def _names(folder: Path) -> list[str]:
     """All that is in a folder, which others may be removing."""
@@ -107,6 +122,7 @@ class Program:
         path.write_text(before + PROLOGUE + textwrap.dedent(source))
         self.environment = {
             **os.environ,
+            **measured.environment(),
             **(environment or {}),
             "RAMURE_HOME": str(self.home),
             "TMPDIR": str(self.temporary),
@@ -205,9 +221,8 @@ class Program:
         return keeper
 
     def run_another(self) -> None:
-        """A run of another program in its home, from start to end."""
-        source = "import asyncio, ramure\n@ramure.agent_process\nasync def main():\n"
-        source += "    await asyncio.sleep(2)\nasyncio.run(main())\n"
+        """A run of another program in its home, which ends when only what is its own is there."""
+        source = NEXT.format(folder=str(self.home / "runtimes"))
         environment = {k: v for k, v in self.environment.items() if k != MARK}
         subprocess.run([sys.executable, "-c", source], env=environment, check=True, timeout=HANGS)
         self._told = time.monotonic()

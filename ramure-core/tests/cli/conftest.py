@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+import measured
 import parts
 
 HANGS = 60
@@ -121,7 +122,8 @@ class House:
         for name in ("TMUX", "TMUX_PANE", "NO_COLOR", "FORCE_COLOR"):
             kept.pop(name, None)
         own = {"RAMURE_HOME": str(self.home), "HOME": str(folder / "person")}
-        self.env = kept | own | {"TERM": "xterm-256color", "COLUMNS": "200"}
+        terminal = {"TERM": "xterm-256color", "COLUMNS": "200"}
+        self.env = kept | measured.environment() | own | terminal
         self._stack = contextlib.ExitStack()
 
     def start(self, source=PROGRAM, **more):
