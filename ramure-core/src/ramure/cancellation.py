@@ -114,6 +114,7 @@ class Interruption:
         self._hard: anyio.CancelScope | None = None
         self._task: asyncio.Task[Any] | None = None
         self.requested = False
+        self.begun = False
 
     def cancel(self) -> None:
         """Interrupt the work, now or when it starts. Only the first time counts."""
@@ -139,6 +140,7 @@ class Interruption:
         """
         if self.requested:
             raise Interrupted
+        self.begun = True
         self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
         try:
             # Made here: where calls arrive, outside any task, anyio knows no event loop.

@@ -41,8 +41,17 @@ class Scope(Protocol):
     def has_children(self) -> bool:
         """True while a child process of it is at work."""
 
-    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
-        """Run ``work`` as a task of this process, in ``context``; counts as activity."""
+    def start(
+        self,
+        work: Callable[[], Awaitable[None]],
+        context: Context,
+        unbegun: Callable[[], object] = lambda: None,
+    ) -> Interruption:
+        """Run ``work`` as a task of this process, in ``context``; counts as activity.
+
+        ``unbegun`` is called where the process's end comes before the first step of ``work``,
+        which is never taken then.
+        """
 
     def crash(self, error: BaseException) -> None:
         """Fail the process: ``wait()`` raises the error, or its body is cancelled."""

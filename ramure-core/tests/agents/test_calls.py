@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from functools import partial
 from typing import Literal
 
 import anyio
@@ -18,6 +19,7 @@ from ramure import (
     spawn,
     wait,
 )
+from ramure.processes.process import Process
 
 
 async def test_a_tool_call(one_agent):
@@ -184,13 +186,43 @@ async def test_a_call_is_answered_whatever_happens(one_agent, monkeypatch):
         @w.on("tool")
         async def tool() -> None: ...
 
-        def broken(self, work, context):
+        def broken(self, *_, **__):
             raise RuntimeError("no task today")
 
         monkeypatch.setattr("ramure.processes.process.Process.start", broken)
         result = await puppet.bridge.call("tool")
         assert not result.ok
         assert "no task today" in result.text
+
+
+async def test_a_call_whose_process_ends_before_its_first_step_is_answered(puppets, monkeypatch):
+    def start_and_end(process, *args, **kwargs):
+        handling = Process.start(process, *args, **kwargs)
+        process.hurry()  # as a second Ctrl-C at this very moment
+        return handling
+
+    @agent_process
+    async def child(w):
+        @w.on("late")
+        async def late() -> str:
+            return "it has begun"
+
+        process = current_process()
+        monkeypatch.setattr(process, "start", partial(start_and_end, process))
+        await wait()
+
+    @agent_process
+    async def main():
+        w = await agent("w", harness=puppets)
+        handle = spawn(child, w)
+        await w.send("it has the tool by then")
+        result = await (await puppets.up("w")).bridge.call("late")
+        with pytest.raises(ramure.ProcessCancelled):
+            await handle
+        return result.ok, result.text
+
+    with anyio.fail_after(20):
+        assert await main() == (False, "cancelled: the process 'child' has ended")
 
 
 async def test_a_slow_call_delays_no_other(one_agent):

@@ -177,6 +177,43 @@ def test_a_second_ctrl_c_leaves_no_time_to_finish(start):
     program.wait_clean(BOUND)
 
 
+def test_a_call_that_a_second_ctrl_c_keeps_from_beginning(start):
+    """The call is made, and its process ended before the endpoint has taken its first step."""
+    program = start("""
+        import signal
+
+        @agent_process
+        async def main():
+            @ramure.expose
+            async def ping():
+                return "pong"
+
+            await wait()
+
+        async def call(handle):
+            try:
+                say(await handle.call("ping"))
+            except ramure.EndpointError as error:
+                sys.stderr.write(str(error))
+
+        async def program():
+            async with running(main) as handle:
+                await call(handle)
+                try:
+                    await asyncio.sleep(3600)
+                finally:
+                    calling = asyncio.create_task(call(handle))
+                    signal.raise_signal(signal.SIGINT)
+                    await calling
+
+        asyncio.run(program())
+        """)
+    program.hear("pong")
+    program.signal(signal.SIGINT)
+    assert "main.ping: the process ended before the call did" in program.end()[1]
+    program.wait_clean(BOUND)
+
+
 def test_ctrl_c_where_the_program_runs_the_loop_by_itself(start):
     asyncios = "asyncio.new_event_loop().run_until_complete(main())"
     source = AT_WORK.replace("asyncio.run(main())", asyncios)

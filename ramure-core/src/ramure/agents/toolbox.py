@@ -112,7 +112,11 @@ class Toolbox:
         running = Running(call, offer.scope, reply)
         self._running[call.call] = running
         try:
-            running.handler = offer.scope.start(lambda: self._run(running, offer), offer.context)
+            running.handler = offer.scope.start(
+                lambda: self._run(running, offer),
+                offer.context,
+                unbegun=lambda: self._cut_short(running),
+            )
         except Exception as error:  # noqa: BLE001 whatever it is, the call has to have an answer
             del self._running[call.call]
             text = f"the tool {call.tool!r} could not be started: {error!r}"
@@ -127,9 +131,7 @@ class Toolbox:
                 final = outcome.ok and handled.final
                 self._answer(call, running.reply, ok=outcome.ok, text=outcome.text, end=final)
         except CancelledError:
-            if not running.aborted:
-                text = f"cancelled: the process {offer.scope.name!r} has ended"
-                self._answer(call, running.reply, ok=False, text=text)
+            self._cut_short(running)
             raise
         except GeneratorExit:
             raise
@@ -139,8 +141,18 @@ class Toolbox:
                 self._answer(call, running.reply, ok=False, text=text)
             raise
         finally:
-            if self._running.get(call.call) is running:
-                del self._running[call.call]
+            self._forget(running)
+
+    def _cut_short(self, running: Running) -> None:
+        """Say that its process has ended, before the handler has or even before it began."""
+        self._forget(running)
+        if not running.aborted:
+            text = f"cancelled: the process {running.scope.name!r} has ended"
+            self._answer(running.call, running.reply, ok=False, text=text)
+
+    def _forget(self, running: Running) -> None:
+        if self._running.get(running.call.call) is running:
+            del self._running[running.call.call]
 
     def _answer(
         self,

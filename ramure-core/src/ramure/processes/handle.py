@@ -154,7 +154,7 @@ class ProcessHandle(Generic[R]):
         except WrongArguments as error:
             raise EndpointError(f"{self.name}.{name}: {error}") from None
         work: Job[Any] = Job(lambda: endpoint.tool.invoke(values))
-        running = self._process.start(work.run, endpoint.context)
+        running = self._process.start(work.run, endpoint.context, unbegun=work.cancel)
         await outlast(work.done, running.cancel)
         try:
             return work.outcome()

@@ -159,7 +159,12 @@ class Process:
         """Emit an event on the process's stream."""
         self.events.emit(type, data, source=source)
 
-    def start(self, work: Callable[[], Awaitable[None]], context: Context) -> Interruption:
+    def start(
+        self,
+        work: Callable[[], Awaitable[None]],
+        context: Context,
+        unbegun: Callable[[], object] = lambda: None,
+    ) -> Interruption:
         """Run a handler as a task of this process, in a copy of ``context``.
 
         Called where messages arrive, outside any task: asyncio's own group works there.
@@ -169,7 +174,9 @@ class Process:
         handling = Interruption()
         self._handlers.add(handling)
         self._stir(+1)
-        self._handler_tasks.create_task(self._handle(handling, work), context=context.copy())
+        task = self._handler_tasks.create_task(self._handle(handling, work), context=context.copy())
+        # Not in the task itself: one that is cancelled before its first step runs nothing.
+        task.add_done_callback(lambda _: self._handled(handling, unbegun))
         return handling
 
     async def _handle(self, handling: Interruption, work: Callable[[], Awaitable[None]]) -> None:
@@ -181,11 +188,14 @@ class Process:
             raise  # the handler's own or the closing event loop's: a failure of nobody's
         except BaseException as error:  # noqa: BLE001 sys.exit(), too, ends the process and no more
             self.crash(error)
-        finally:
-            self._handlers.discard(handling)
-            self._stir(-1)
-            if not self._handlers:
-                self._handlers_done.set()
+
+    def _handled(self, handling: Interruption, unbegun: Callable[[], object]) -> None:
+        self._handlers.discard(handling)
+        self._stir(-1)
+        if not self._handlers:
+            self._handlers_done.set()
+        if not handling.begun:
+            unbegun()
 
     def crash(self, error: BaseException) -> None:
         """Fail: every ``wait()`` raises the error; a body that does something else is cancelled.
