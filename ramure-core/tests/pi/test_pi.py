@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from contextlib import suppress
@@ -371,6 +372,22 @@ async def test_secrets_stay_secret(make_agent):
         assert all(path.stat().st_mode & 0o077 == 0 for path in own.rglob("*"))
         assert not any(b"token-of-the-agent" in path.read_bytes() for path in files_in(own))
         assert not any(b"key-of-the-model" in path.read_bytes() for path in files_in(own))
+
+
+async def test_variables_that_a_shell_has_for_itself(make_agent, tmp_path, monkeypatch):
+    """They reach what pi starts, also where ``sh`` is bash, which ends over such an export."""
+    (tmp_path / "sh").symlink_to(shutil.which("bash"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    env = {"UID": "of mine", "EUID": "1", "PLAIN": "'$5'\n\\6"}
+    async with make_agent(env=env) as agent:
+        agent.script = [ToolCall("bash", command="env -0 | tr '\\n\\0' ' \\n'"), "done"]
+        await agent.start()
+        agent.run.say("m1", "first")
+        await agent.run.wait_idle()
+        (shown,) = agent.model.requests[1].results
+        given = dict(line.partition("=")[::2] for line in shown.text.splitlines())
+        assert env.items() <= (given | {"PLAIN": given["PLAIN"].replace(" ", "\n")}).items()
+        assert not any(name.startswith("RAMURE_AS_") for name in given)
 
 
 async def test_ends_by_itself_once_its_run_is_gone(make_agent):

@@ -7,7 +7,7 @@
     keys          the path of pi's own folder, where the agent has one (elsewhere): with a key, in
                   memory where the machine has such a place, else ``pi/`` beside it
     settings      what the launcher is told
-    environment   pi's environment, as a shell reads it; removed once it has been read
+    environment   pi's environment, as calls of ``give``; removed once it has been read
     bridge.json   the bridge's settings with the agent's token; removed by the bridge
     system.md     what is added to pi's system prompt
     alive         a FIFO that the launcher alone holds open: its end is the launcher's end
@@ -101,7 +101,7 @@ def prepare(
     shipped = files("ramure.harnesses.pi") / "scripts"
     contents = {name: (shipped / name).read_text("utf-8") for name in SCRIPTS}
     contents["settings"] = "".join(f"{name}={quote(v)}\n" for name, v in settings.items())
-    contents["environment"] = _exports(environment, spec)
+    contents["environment"] = _gifts(environment, spec)
     contents["bridge.json"] = json.dumps(bridge)
     contents["system.md"] = spec.system_prompt or ""
     lines = ["set -eu", "umask 077", f"cd {quote(spec.state_dir)}", "rm -f exit alive started"]
@@ -167,8 +167,9 @@ def own_identity() -> str:
     return f"{os.getpid()}:{fields[19]}"
 
 
-def _exports(env: Mapping[str, str], spec: AgentSpec) -> str:
+def _gifts(env: Mapping[str, str], spec: AgentSpec) -> str:
+    """What has the launcher give pi its environment, whatever its shell thinks of the names."""
     for name, value in env.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or "\0" in value:
             raise AgentStartFailed(f"env: {name!r} cannot be exported", agent=spec.address)
-    return "".join(f"export {name}={quote(value)}\n" for name, value in env.items())
+    return "".join(f"give {name} {quote(value)}\n" for name, value in env.items())

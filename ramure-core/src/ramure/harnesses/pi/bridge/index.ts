@@ -12,6 +12,8 @@ import { Bridge, type Settings } from "./bridge.ts";
 
 /** Where the bridge outlives `/reload`, which evaluates these modules anew. */
 const KEPT = Symbol.for("ramure.bridge");
+/** What the names of variables begin with that the launcher's shell has for itself. */
+const RENAMED = "RAMURE_AS_";
 const kept = globalThis as { [KEPT]?: Bridge | undefined };
 
 export default function ramure(pi: ExtensionAPI): void {
@@ -21,6 +23,7 @@ export default function ramure(pi: ExtensionAPI): void {
 
 function make(): Bridge | undefined {
 	restoreTemporaryFolder();
+	restoreNames();
 	const path = process.env.RAMURE_BRIDGE;
 	delete process.env.RAMURE_BRIDGE;
 	if (!path) return undefined;
@@ -38,4 +41,13 @@ function restoreTemporaryFolder(): void {
 	else delete process.env.TMPDIR;
 	// `/reload` compiles once more, and would keep that where what pi starts has its files.
 	process.env.JITI_FS_CACHE ??= "false";
+}
+
+/** What pi starts gets the variables that the launcher's shell has for itself and could not give. */
+function restoreNames(): void {
+	for (const [name, value] of Object.entries(process.env)) {
+		if (!name.startsWith(RENAMED)) continue;
+		delete process.env[name];
+		process.env[name.slice(RENAMED.length)] = value;
+	}
 }

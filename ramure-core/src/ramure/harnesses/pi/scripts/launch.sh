@@ -34,6 +34,15 @@ if [ -n "${RAMURE_LOCPATH+brought}" ]; then
   unset RAMURE_LOCPATH
 fi
 unset TMUX TMUX_PANE
+# A shell that has a variable of this name for itself (bash: UID, RANDOM, …) refuses the value, or ends
+# over it, or makes another of it: tried where it does no harm. pi's bridge gives such a one its name.
+give() {
+  if (export "$1=$2" && eval "[ \"\$$1\" = \"\$2\" ]") 2>/dev/null; then
+    export "$1=$2"
+  else
+    export "RAMURE_AS_$1=$2"
+  fi
+}
 (
   cd "$RAMURE_WORK" || exit 1
   eval "$RAMURE_ENVIRONMENT"
