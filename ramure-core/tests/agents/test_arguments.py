@@ -9,6 +9,12 @@ from ramure import agent, agent_process, current_runtime
 from ramure.testing import ScriptedHarness
 
 
+@pytest.fixture(autouse=True)
+def no_pi(monkeypatch):
+    """What is let through, though it should be refused, fails at once: no pi is got and started."""
+    monkeypatch.setenv("RAMURE_PI", "/nowhere/pi")
+
+
 async def refused(*names, **given):
     """What ``agent()`` says of its arguments; nothing has been started for it."""
 
