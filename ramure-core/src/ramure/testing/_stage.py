@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,6 @@ from ramure.transport import Route
 from ramure.values import AgentSpec
 
 T = TypeVar("T", bound=FromAgent)
-RUN = "contract"
 
 
 @dataclass
@@ -101,14 +100,26 @@ class Started:
 
 
 class Stage:
-    """The run's side. Used with ``async with``; in the end it stops every agent."""
+    """The run's side. Used with ``async with``; in the end it stops every agent.
 
-    def __init__(self, harness: Harness, machine: Machine, patience: float) -> None:
+    ``given`` are fields of every agent's ``AgentSpec``.
+    """
+
+    def __init__(
+        self,
+        harness: Harness,
+        machine: Machine,
+        patience: float,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         self.harness = harness
         self.machine = machine
         self.patience = patience
+        self.given = given or {}
         self.agents: list[Started] = []
-        self._listener = Listener(RUN)
+        # A run's name is its own: harnesses find what their agents have started by it.
+        self.run = f"contract-{secrets.token_hex(4)}"
+        self._listener = Listener(self.run)
         self._folder = Path(tempfile.mkdtemp(prefix="rmr-"))
 
     @property
@@ -158,15 +169,15 @@ class Stage:
         folder = f"{self.machine.state_dir}/agents/{address}"
         await self.machine.exec(["mkdir", "-p", "-m", "700", folder], check=True)
         spec = AgentSpec(
-            run=RUN,
+            run=self.run,
             address=address,
             token=token or expected,
             state_dir=folder,
-            **{"cwd": self.machine.workdir, **fields},
+            **{"cwd": self.machine.workdir, **self.given, **fields},
         )
         agent = Started(spec, self.patience)
         agent.channel = Channel(
-            run=RUN,
+            run=self.run,
             agent=address,
             token=expected,
             lease=spec.lease,

@@ -8,9 +8,9 @@
         @pytest.fixture
         async def machine(self, tmp_path): ...
 
-Its agents are to follow ``ramure.testing.obedient``: through their model, a
-``ScriptedModel(obedient)``, or by themselves. What a harness cannot do is declared in the class's
-attributes and left out.
+Its agents are to follow ``ramure.testing.obedient``: by themselves, or through their model, a
+``ScriptedModel(obedient)`` that the fixture ``given`` leads them to. What a harness cannot
+do is declared in the class's attributes and left out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -56,9 +56,16 @@ class HarnessContract(Suite):
         raise NotImplementedError("a subclass of HarnessContract needs a fixture `machine`")
 
     @pytest.fixture
-    async def stage(self, harness: Harness, machine: Machine) -> AsyncIterator[Stage]:
+    async def given(self) -> Mapping[str, Any]:
+        """Fields of every agent's ``AgentSpec``: what leads to its model. To be overridden."""
+        return {}
+
+    @pytest.fixture
+    async def stage(
+        self, harness: Harness, machine: Machine, given: Mapping[str, Any]
+    ) -> AsyncIterator[Stage]:
         """The run's side."""
-        async with Stage(harness, machine, self.patience) as stage:
+        async with Stage(harness, machine, self.patience, given) as stage:
             yield stage
 
     async def ends(self, agent: Started) -> None:
