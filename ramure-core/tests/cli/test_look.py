@@ -3,6 +3,9 @@
 import os
 import signal
 
+HANGS = 60
+"""Seconds after which something that is awaited has failed."""
+
 AGENT = {
     *("name", "address", "machine", "status", "idle_seconds", "model", "incarnation"),
     *("pid", "connected", "tokens", "cost", "connections", "session"),
@@ -36,6 +39,26 @@ def test_ls_all_tells_how_runs_ended(house):
     [about] = house.ramure("ls", "--all", "--json").json
     assert (about["id"], about["name"], about["status"]) == (program.id, "main", "cancelled")
     assert about["started"] <= about["ended"]
+
+
+LONG = """
+import asyncio
+from ramure import agent_process, current_runtime
+
+@agent_process
+async def main():
+    print("ready", current_runtime().id, flush=True)
+    return "x" * 200_000
+
+asyncio.run(main())
+"""
+
+
+def test_ls_all_tells_how_a_run_ended_that_had_much_to_say(house):
+    program = house.start(LONG)
+    program.process.wait(HANGS)
+    [about] = house.ramure("ls", "--all", "--json").json
+    assert (about["name"], about["status"]) == ("main", "done")
 
 
 def test_ls_leaves_out_a_run_that_died(house, dead_run, live):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from ramure.cli.options import AsJson, RunId
 
 ENDINGS = ("done", "failed", "cancelled")
 TAIL = 65_536
-"""Bytes at the end of a log in which a run's ending is looked for."""
+"""Bytes at the end of a log in which a run's ending is looked for, and the line that they cut."""
 
 
 def ls(
@@ -71,19 +72,19 @@ def _finished(run: str) -> dict[str, Any]:
 def _ends_of(log: Path) -> list[dict[str, Any]]:
     """The events at the beginning and at the end of a log."""
     try:
-        with log.open("rb") as file:
-            head = file.read(TAIL)
-            file.seek(0, 2)
-            file.seek(max(len(head), file.tell() - TAIL))
-            lines = [*head.splitlines(), *file.read().splitlines()]
-    except OSError:
+        with log.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+            head = text[:TAIL]
+            # A whole line: what a run ended with may be its longest.
+            rest = text.rfind(b"\n", 0, max(len(head), len(text) - TAIL)) + 1
+            lines = [*head.splitlines(), *text[rest:].splitlines()]
+    except (OSError, ValueError):  # not there, or empty
         return []
     events = []
     for line in lines:
         try:
             events.append(json.loads(line))
         except ValueError:
-            continue  # cut in two by where we read
+            continue  # cut by where we read, or by a crash
     return [event for event in events if isinstance(event, dict)]
 
 
