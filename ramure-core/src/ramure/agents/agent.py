@@ -14,9 +14,11 @@ import anyio
 
 from ramure.agents.lifecycle import Lifecycle
 from ramure.agents.outbox import Delivery, Outbox
+from ramure.agents.question import Question
 from ramure.agents.settings import AgentSettings
 from ramure.agents.silence import Silence
 from ramure.agents.toolbox import Offer, Toolbox
+from ramure.agents.workplace import Workplace
 from ramure.errors import (
     AgentDied,
     AgentEnded,
@@ -24,17 +26,16 @@ from ramure.errors import (
     AgentStalled,
     InvalidTool,
     ModelFailed,
-    NoAnswer,
     UsageError,
 )
 from ramure.events import EventStream
 from ramure.harness import Harness
-from ramure.machine import Command, LocalPath, Machine
+from ramure.machine import Machine
 from ramure.run import protocol
 from ramure.run.runtime import Runtime
 from ramure.scope import Scope, current, on_the_loop
 from ramure.tools import Tool
-from ramure.values import Ending, ExecResult, Json, Terminal, Usage
+from ramure.values import Ending, Json, Terminal, Usage
 
 T = TypeVar("T")
 Handler = TypeVar("Handler", bound=Callable[..., Any])
@@ -47,7 +48,7 @@ DELIVERY_TIMEOUT = 60.0
 """Seconds in which a connected bridge takes a message over."""
 
 
-class Agent:
+class Agent(Workplace):
     """A coding agent on a machine. Made by ``await ramure.agent(…)``.
 
     Attributes:
@@ -59,6 +60,7 @@ class Agent:
         pid: its program's process id on its machine; 0 until it has reported.
         usage: what its model has used so far.
         status: ``starting``, ``busy``, ``idle``, ``restarting`` or ``ended``.
+        failure: what it did not mend by itself, the last time that there was something; or None.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class Agent:
         self._ending: Ending | None = None
         self._remembers = False
         self._broken_off = False
-        self._failure: AgentError | None = None
+        self.failure: AgentError | None = None
 
     def __repr__(self) -> str:
         return f"<Agent {self.address!r} on {self.machine.name}: {self.status}>"
@@ -216,19 +218,19 @@ class Agent:
         delivery = self.deliver(message)
         with anyio.move_on_after(None) as patience:
             while not delivery.queued.is_set():
-                self._raise_if_ended()
+                self.raise_if_ended()
                 # A connection that is down has its own, longer bound: the lease.
                 if not self._lifecycle.connected:
                     patience.deadline = math.inf
                 elif patience.deadline == math.inf:
                     patience.deadline = anyio.current_time() + DELIVERY_TIMEOUT
-                await self._next_change()
+                await self.next_change()
         if not delivery.queued.is_set():
-            raise self._error(
+            raise self.error(
                 AgentDied, f"it did not take a message over within {DELIVERY_TIMEOUT:g} s"
             )
         if delivery.lost is not None:
-            raise self._error(AgentError, delivery.lost.reason)
+            raise self.error(AgentError, delivery.lost.reason)
 
     def deliver(self, message: str) -> Delivery:
         """Put a message on its way without waiting for anything.
@@ -239,9 +241,9 @@ class Agent:
             UsageError: the message is no text.
         """
         _check_text("send", message)
-        self._raise_if_ended()
+        self.raise_if_ended()
         if burden := self._outbox.burden(message):
-            raise self._error(AgentError, f"it takes no messages: {burden}")
+            raise self.error(AgentError, f"it takes no messages: {burden}")
         self._announce_tools()
         if self.idle:
             self._silence.end()
@@ -272,72 +274,12 @@ class Agent:
             AgentEnded, AgentDied: as for ``send``.
         """
         _check_text("ask", message)
-        before = self._failure
-        tool_name = f"answer_{next(self._ask_ids)}"
-        answers: list[Any] = []
-
-        async def answer(answer: Any) -> str:
-            answers.append(answer)
-            self._change()
-            return "Answer taken."
-
-        answer.__annotations__["answer"] = answer_type
-        about = "Give your answer to the question that names this tool."
-        self.offer(Tool.of(answer, name=tool_name, description=about))
-        try:
-            with anyio.move_on_after(timeout):
-                await self.send(f"{message}\n\nGive your answer by calling {tool_name}(answer).")
-                while not answers:
-                    self._raise_if_ended()
-                    failure = self._failure if self._failure is not before else None
-                    if self.idle or (failure and self._gave_up(failure)):
-                        why = failure.reason if failure else "it went idle without an answer"
-                        raise self._error(NoAnswer, why) from failure
-                    await self._next_change()
-        finally:
-            if self.status != "ended":
-                self.withdraw(tool_name)
-        if not answers:
-            raise self._error(NoAnswer, f"it gave no answer within {timeout:g} s")
-        return answers[0]
-
-    def _gave_up(self, failure: AgentError) -> bool:
-        """Whether nothing more is to be expected of an agent that has failed."""
-        return self.status == "idle" or isinstance(failure, AgentStalled)
+        return await Question(self, next(self._ask_ids), answer_type).put(message, timeout)
 
     async def interrupt(self) -> None:
         """Abort what it is doing now; it keeps its conversation and waits for a message."""
-        self._raise_if_ended()
+        self.raise_if_ended()
         self._lifecycle.tell(protocol.Interrupt())
-
-    # --- its machine
-
-    async def exec(self, command: Command, **options: Any) -> ExecResult:
-        """Run a command on the agent's machine, in its working directory; see ``Machine.exec``."""
-        options.setdefault("cwd", self.settings.cwd)
-        return await self.machine.exec(command, **options)
-
-    async def upload(self, local: LocalPath, remote: str) -> None:
-        """Copy a file or folder from this computer to the agent's machine."""
-        await self.machine.upload(local, self.path(remote))
-
-    async def download(self, remote: str, local: LocalPath) -> None:
-        """Copy a file or folder from the agent's machine to this computer."""
-        await self.machine.download(self.path(remote), local)
-
-    async def read_file(self, path: str) -> bytes:
-        """Read a file on the agent's machine; a relative path is under its working directory."""
-        return await self.machine.read_file(self.path(path))
-
-    async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
-        """Write a file on the agent's machine; ``mode`` is as for ``Machine.write_file``."""
-        await self.machine.write_file(self.path(path), data, mode=mode)
-
-    def path(self, path: str) -> str:
-        """A path as the agent means it: relative to its own working directory."""
-        if path.startswith("/") or not self.settings.cwd:
-            return path
-        return f"{self.settings.cwd.rstrip('/')}/{path}"
 
     # --- its terminal
 
@@ -395,24 +337,33 @@ class Agent:
             "session": life.session.describe() if life else {},
         }
 
-    def _change(self) -> None:
+    def changed(self) -> None:
+        """Wake whoever waits for a change of this agent."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
-    async def _next_change(self) -> None:
+    async def next_change(self) -> None:
+        """Wait until something about this agent changes."""
         if self._changed is None:
             self._changed = asyncio.Event()
         await self._changed.wait()
 
-    def _raise_if_ended(self) -> None:
+    def raise_if_ended(self) -> None:
+        """Say so where it has ended already.
+
+        Raises:
+            AgentEnded: it was to.
+            AgentDied: it was not.
+        """
         if self.status == "ended":
             ending = self._ending
             reason = f"it has ended: {ending.reason}" if ending else "it has ended"
             kind = AgentEnded if ending is None or ending.expected else AgentDied
-            raise self._error(kind, reason, screen=ending.screen if ending else "")
+            raise self.error(kind, reason, screen=ending.screen if ending else "")
 
-    def _error(self, kind: type[AgentError], reason: str, screen: str = "") -> AgentError:
+    def error(self, kind: type[AgentError], reason: str, screen: str = "") -> AgentError:
+        """An error of this kind that names this agent and its machine."""
         return kind(reason, agent=self.address, machine=self.machine.name, screen=screen)
 
     # --- what its program says
@@ -441,7 +392,7 @@ class Agent:
                 self._on_ready(message)
             case protocol.Bye():
                 self.events.emit("bye", {"reason": message.reason})
-        self._change()
+        self.changed()
 
     def _on_call(self, call: protocol.Call) -> None:
         self._nudged = 0
@@ -489,14 +440,14 @@ class Agent:
     def _on_model_failure(self, failure: protocol.Failure) -> None:
         self.events.emit("model_failed", {"message": failure.message, "final": failure.final})
         if failure.final and self.status != "starting":
-            self._fail(self._error(ModelFailed, f"its model failed: {failure.message}"))
+            self._fail(self.error(ModelFailed, f"its model failed: {failure.message}"))
 
     # --- what becomes of its program (called by its lifecycle)
 
     def link(self, connected: bool) -> None:
         """The connection to its program came or went."""
         self.events.emit("connected" if connected else "disconnected", None)
-        self._change()
+        self.changed()
 
     def restarting(self, reason: str) -> None:
         """Its program is gone and is about to be started again."""
@@ -505,7 +456,7 @@ class Agent:
         self._toolbox.abort_all()
         self._silence.forget_tools()
         self.events.emit("restarting", {"reason": reason})
-        self._change()
+        self.changed()
 
     def restarted(self, reason: str) -> None:
         """Its program runs again: it goes on with its work, and gets what it missed."""
@@ -515,8 +466,8 @@ class Agent:
         about = {"agent": self.name, "reason": reason, "resumed": resumed}
         self._scope.emit("agent_restarted", about)
         if lost := self._outbox.post_again():
-            self._fail(self._error(AgentError, f"it lost a message: {lost.reason}"))
-        self._change()
+            self._fail(self.error(AgentError, f"it lost a message: {lost.reason}"))
+        self.changed()
 
     def _resume(self) -> bool:
         """Where its last program ended in the middle of a turn, let it go on with that."""
@@ -530,12 +481,12 @@ class Agent:
     def lost(self, ending: Ending) -> None:
         """Its program is gone for good."""
         self._conclude(ending)
-        self._fail(self._error(AgentDied, f"it died: {ending.reason}", ending.screen))
+        self._fail(self.error(AgentDied, f"it died: {ending.reason}", ending.screen))
 
     def _fail(self, error: AgentError) -> None:
         """Something happened that this agent will not mend by itself."""
-        self._failure = error
-        self._change()
+        self.failure = error
+        self.changed()
         self._scope.emit("agent_failed", {"agent": self.name, "error": error.reason})
         if self.settings.on_failure != "ignore":
             self._scope.crash(error)
@@ -550,7 +501,7 @@ class Agent:
             return
         if not self.idle:
             if stalled := self._silence.too_long(now):
-                self._fail(self._error(AgentStalled, stalled))
+                self._fail(self.error(AgentStalled, stalled))
         elif waiting:
             self._nudge(now)
 
@@ -604,7 +555,7 @@ class Agent:
         for peer in self.outward.values():
             peer.inward.pop(self.address, None)
         self._runtime.release_address(self.address)
-        self._change()
+        self.changed()
 
 
 def _check_name(tool: str) -> None:

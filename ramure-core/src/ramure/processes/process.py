@@ -27,7 +27,6 @@ from ramure.agents.agent import Agent
 from ramure.cancellation import Interrupted, Interruption, outlast
 from ramure.errors import (
     AgentIdle,
-    NotInProcess,
     ProcessCancelled,
     ProcessFailed,
     ProcessTimeout,
@@ -38,6 +37,7 @@ from ramure.machine import Machine
 from ramure.placement import Placement, resolve_placement
 from ramure.processes.belongings import Belongings
 from ramure.processes.grace import AFTER_CANCEL, AFTER_END, Grace
+from ramure.processes.handlers import Handlers
 from ramure.processes.requests import AgentOrder, Endpoint, Options, Verdict
 from ramure.run.runtime import Runtime
 from ramure.scope import calling, current
@@ -45,9 +45,6 @@ from ramure.values import Json
 
 Status = Literal["starting", "running", "stopping", "done", "failed", "cancelled"]
 T = TypeVar("T")
-
-HANDLER_CLEANUP = 15.0
-"""Seconds that cancelled ones have for their own cleanup; after 10 every ``await`` is cancelled."""
 
 
 class UnobservedFailure(RuntimeWarning):
@@ -122,13 +119,11 @@ class Process:
         self._terminals = 0
         self._open = True
         self._body = Interruption()
-        self._handlers: set[Interruption] = set()
-        self._handlers_done = asyncio.Event()
+        self._handlers = Handlers(self)
         self._grace = Grace()
         self._abandoned: list[Process] = []
         self._start: Callable[[], object] = lambda: None
         self._tasks: TaskGroup | None = None
-        self._handler_tasks: asyncio.TaskGroup | None = None
 
     def __repr__(self) -> str:
         return f"<Process {self.id} {self.name!r}: {self.status}>"
@@ -165,37 +160,8 @@ class Process:
         context: Context,
         unbegun: Callable[[], object] = lambda: None,
     ) -> Interruption:
-        """Run a handler as a task of this process, in a copy of ``context``.
-
-        Called where messages arrive, outside any task: asyncio's own group works there.
-        """
-        if self._handler_tasks is None:
-            raise NotInProcess(f"the process {self.name!r} is not running")
-        handling = Interruption()
-        self._handlers.add(handling)
-        self._stir(+1)
-        task = self._handler_tasks.create_task(self._handle(handling, work), context=context.copy())
-        # Not in the task itself: one that is cancelled before its first step runs nothing.
-        task.add_done_callback(lambda _: self._handled(handling, unbegun))
-        return handling
-
-    async def _handle(self, handling: Interruption, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await handling.run(work)
-        except Interrupted:
-            pass
-        except (CancelledError, GeneratorExit):
-            raise  # the handler's own or the closing event loop's: a failure of nobody's
-        except BaseException as error:  # noqa: BLE001 sys.exit(), too, ends the process and no more
-            self.crash(error)
-
-    def _handled(self, handling: Interruption, unbegun: Callable[[], object]) -> None:
-        self._handlers.discard(handling)
-        self._stir(-1)
-        if not self._handlers:
-            self._handlers_done.set()
-        if not handling.begun:
-            unbegun()
+        """Run a handler as a task of this process; see ``Scope.start``."""
+        return self._handlers.start(work, context, unbegun)
 
     def crash(self, error: BaseException) -> None:
         """Fail: every ``wait()`` raises the error; a body that does something else is cancelled.
@@ -275,12 +241,11 @@ class Process:
         self._body.insist()
         for child in self.children:
             child.hurry()
-        for handling in list(self._handlers):
-            handling.insist()
+        self._handlers.hurry()
 
     def child_ended(self, child: Process) -> None:
         """Forget a child, unless it failed and nobody has looked yet."""
-        self._stir()
+        self.stir()
         self.changed()
         if child.status != "failed" or child.observed:
             self.children.remove(child)
@@ -309,14 +274,15 @@ class Process:
     def attended(self) -> Iterator[None]:
         """A person sits at a terminal of one of its agents or machines: it is not idle."""
         self._terminals += 1
-        self._stir()
+        self.stir()
         try:
             yield
         finally:
             self._terminals -= 1
-            self._stir()
+            self.stir()
 
-    def _stir(self, by: int = 0) -> None:
+    def stir(self, by: int = 0) -> None:
+        """Something happens in it: it is not idle, and as long as ``by`` is not taken back."""
         self._active += by
         self._last_active = time.monotonic()
 
@@ -336,10 +302,7 @@ class Process:
         self.emit("started", {"name": self.name})
         outcome = Outcome("cancelled")
         try:
-            async with (
-                asyncio.TaskGroup() as self._handler_tasks,
-                anyio.create_task_group() as self._tasks,
-            ):
+            async with self._handlers, anyio.create_task_group() as self._tasks:
                 outcome = await self._run_body(body)
                 if outcome.status == "done":
                     self._abandoned = [c for c in self.children if c.abandoned]
@@ -348,7 +311,7 @@ class Process:
                 with anyio.CancelScope(shield=True):
                     await self._clean_up()
         finally:
-            self._tasks = self._handler_tasks = None
+            self._tasks = None
             self._tell(self._look_at_children(outcome))
 
     async def _run_body(self, body: Callable[[], Awaitable[Any]]) -> Outcome:
@@ -393,23 +356,9 @@ class Process:
         await self.belongings.abandon()
         for child in list(self.children):
             await child.ended.wait()
-        await self._end_handlers()
+        await self._handlers.end(None if self._hurried else self._grace)
         self._open = False
         await self.belongings.remove()
-
-    async def _end_handlers(self) -> None:
-        if not self._hurried:
-            with self._grace.limit():
-                await self._handlers_ended()
-        for handling in list(self._handlers):
-            handling.cancel()
-        with anyio.move_on_after(HANDLER_CLEANUP):
-            await self._handlers_ended()
-
-    async def _handlers_ended(self) -> None:
-        while self._handlers:
-            self._handlers_done = asyncio.Event()
-            await self._handlers_done.wait()
 
     def _tell(self, outcome: Outcome) -> None:
         """Tell the end, after everything is gone: a retry may use the same names at once."""
@@ -475,7 +424,7 @@ class Process:
             about: dict[str, Json] = {"process": child.id, "name": name, "options": [*ignored]}
             self.runtime.journal.record("options_ignored", about)
         self.children.append(child)
-        self._stir()
+        self.stir()
         child.start_in(self._group, body)
         return child
 
