@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +25,8 @@ from ramure.testing._http import BadRequest, HttpRequest, Reply, read_request
 from ramure.testing._openai import ChatCompletions
 from ramure.testing._player import Dropped, json_bytes
 from ramure.testing._responses import Responses
+from ramure.testing.request import Request
+from ramure.testing.script import Fail
 
 DIALECTS: dict[str, type[Dialect]] = {
     "/v1/chat/completions": ChatCompletions,
@@ -43,10 +47,14 @@ class LoopbackServer(ABC):
 
     Attributes:
         key: the API key that is asked for; random.
+        requests: every request to a model, in the order of arrival.
+        errors: what went wrong in serving them.
     """
 
     def __init__(self, name: str) -> None:
         self.key = f"{name}-{secrets.token_hex(12)}"
+        self.requests: list[Request] = []
+        self.errors: list[Exception] = []
         self._name = name
         self._scope: anyio.CancelScope | None = None  # made where a loop runs
         self._server: asyncio.Task[None] | None = None
@@ -129,6 +137,28 @@ class LoopbackServer(ABC):
     async def _answer(self, http: HttpRequest, reply: Reply) -> None:
         """Answer a request. May raise ``Dropped``, and whatever is in ``GONE``."""
 
+    async def _request(
+        self, http: HttpRequest, reply: Reply
+    ) -> tuple[type[Dialect], Request] | None:
+        """The request to a model, by whoever has the key; None where it has been refused."""
+        if http.path not in DIALECTS or http.method != "POST":
+            served = ", ".join(DIALECTS)
+            why = f"{http.method} {http.path} is not served here; {served} are"
+            await refuse(reply, 404, why)
+            return None
+        api = DIALECTS[http.path]
+        try:
+            request = api.read(json.loads(http.body))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            await refuse(reply, 400, f"no request of {api.api}: {error!r}")
+            return None
+        request = replace(request, headers=http.headers, number=len(self.requests) + 1)
+        if request.key != self.key:
+            # Whoever else is on this computer does not ask a provider for the person's money.
+            await reply.whole(401, json_bytes(api.failure(Fail(401))))
+            return None
+        return api, request
+
     # --- one connection, one request
 
     async def _listen(self, listener: Listener[SocketStream], scope: anyio.CancelScope) -> None:
@@ -158,12 +188,6 @@ class LoopbackServer(ABC):
 async def refuse(reply: Reply, status: int, message: str) -> None:
     """Answer that a request cannot be served."""
     await reply.whole(status, json_bytes({"error": {"message": message, "type": "scripted"}}))
-
-
-async def refuse_unserved(http: HttpRequest, reply: Reply) -> None:
-    """Answer a request for something that is not here."""
-    served = ", ".join(DIALECTS)
-    await refuse(reply, 404, f"{http.method} {http.path} is not served here; {served} are")
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:

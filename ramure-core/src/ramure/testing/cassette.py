@@ -13,12 +13,10 @@ kept, and nothing is written in which one is found all the same.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, cast, get_args
@@ -40,13 +38,12 @@ from ramure.testing._playback import (
     further_headers,
     play,
 )
-from ramure.testing._player import Dropped, json_bytes
+from ramure.testing._player import Dropped
 from ramure.testing._secrets import Secrets
-from ramure.testing._server import DIALECTS, LoopbackServer, refuse, refuse_unserved
+from ramure.testing._server import LoopbackServer, refuse
 from ramure.testing._tape import Tape
 from ramure.testing._upstream import Broken, Unreachable, Upstream
 from ramure.testing.request import Request
-from ramure.testing.script import Fail
 
 Mode = Literal["replay", "record", "auto"]
 
@@ -100,8 +97,6 @@ class Cassette(LoopbackServer):
         super().__init__("cassette")
         self.path = Path(path)
         self.mode = _mode(mode)
-        self.requests: list[Request] = []
-        self.errors: list[Exception] = []
         self._wanted = (model, upstream, api, key)
         self._secret = list(secrets)
         self._ignore = [re.compile(pattern) for pattern in ignore]
@@ -227,20 +222,10 @@ class Cassette(LoopbackServer):
     # --- one request
 
     async def _answer(self, http: HttpRequest, reply: Reply) -> None:
-        if http.path not in DIALECTS or http.method != "POST":
-            await refuse_unserved(http, reply)
+        asked = await self._request(http, reply)
+        if asked is None:
             return
-        api = DIALECTS[http.path]
-        try:
-            request = api.read(json.loads(http.body))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            await refuse(reply, 400, f"no request of {api.api}: {error!r}")
-            return
-        request = replace(request, headers=http.headers, number=len(self.requests) + 1)
-        if request.key != self.key:
-            # Whoever else is on this computer does not ask the provider for the person's money.
-            await reply.whole(401, json_bytes(api.failure(Fail(401))))
-            return
+        _, request = asked
         self.requests.append(request)
         meaning = self._reader.read(request)
         if self._upstream is not None:

@@ -11,9 +11,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +23,7 @@ from ramure.testing._dialect import Dialect
 from ramure.testing._http import HttpRequest, Reply
 from ramure.testing._openai import ChatCompletions
 from ramure.testing._player import Dropped, json_bytes, play
-from ramure.testing._server import DIALECTS, GONE, LoopbackServer, refuse, refuse_unserved
+from ramure.testing._server import DIALECTS, GONE, LoopbackServer
 from ramure.testing.playbook import Playbook
 from ramure.testing.request import Request
 from ramure.testing.script import Fail, Scripts
@@ -58,8 +56,6 @@ class ScriptedModel(LoopbackServer):
         super().__init__("scripted")
         self._playbook = Playbook(scripts, cycle=cycle)
         self.models = list(models) or self._playbook.names or ["scripted"]
-        self.requests: list[Request] = []
-        self.errors: list[Exception] = []
         self._news = anyio.Event()
 
     async def __aenter__(self) -> Self:
@@ -126,21 +122,10 @@ class ScriptedModel(LoopbackServer):
         if http.path == "/v1/models" and http.method == "GET":
             data = [{"id": id_, "object": "model", "owned_by": "script"} for id_ in self.models]
             await reply.whole(200, json_bytes({"object": "list", "data": data}))
-        elif http.path not in DIALECTS or http.method != "POST":
-            await refuse_unserved(http, reply)
-        else:
-            await self._speak(http, DIALECTS[http.path], reply)
+        elif (asked := await self._request(http, reply)) is not None:
+            await self._play(*asked, reply)
 
-    async def _speak(self, http: HttpRequest, api: type[Dialect], reply: Reply) -> None:
-        try:
-            request = api.read(json.loads(http.body))
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            await refuse(reply, 400, f"no request of {api.api}: {error!r}")
-            return
-        request = replace(request, headers=http.headers, number=len(self.requests) + 1)
-        if request.key != self.key:
-            await reply.whole(401, json_bytes(api.failure(Fail(401))))
-            return
+    async def _play(self, api: type[Dialect], request: Request, reply: Reply) -> None:
         request = self._playbook.count(request)
         self.requests.append(request)
         self._tell()
