@@ -7,34 +7,11 @@ import pytest
 from far_machines import PlainMachine, cuts
 from late_links import LATENCY, Late
 from ramure.backends.local import LocalBackend, LocalImage
-from ramure.machine import Process
 from ramure.relay import RelayedMachine
 from ramure.values import Host
+from wrapped import Wrapped
 
 NODE = os.environ.get("RAMURE_TEST_RELAY_NODE", "node")
-
-
-class Wrapped(Process):
-    """A process that passes everything on."""
-
-    def __init__(self, process):
-        self.process = process
-        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
-
-    async def wait(self):
-        return await self.process.wait()
-
-    async def signal(self, number):
-        await self.process.signal(number)
-
-    async def kill(self):
-        await self.process.kill()
-
-    async def resize(self, size):
-        await self.process.resize(size)
-
-    async def aclose(self):
-        await self.process.aclose()
 
 
 @pytest.fixture
