@@ -62,7 +62,7 @@ class Handlers:
         handling = Interruption()
         task = self._tasks.create_task(self._handle(handling, work), context=context.copy())
         self._running.add(handling)
-        self._process.stir(+1)
+        self._process.activity.stir(+1)
         # Not in the task itself: one that is cancelled before its first step runs nothing.
         task.add_done_callback(lambda _: self._handled(handling, unbegun))
         return handling
@@ -79,7 +79,7 @@ class Handlers:
 
     def _handled(self, handling: Interruption, unbegun: Callable[[], object]) -> None:
         self._running.discard(handling)
-        self._process.stir(-1)
+        self._process.activity.stir(-1)
         if not self._running:
             self._ended.set()
         if not handling.begun:

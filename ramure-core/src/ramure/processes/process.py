@@ -13,8 +13,8 @@ import asyncio
 import time
 import warnings
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,6 @@ from anyio.abc import TaskGroup
 from ramure.agents.agent import Agent
 from ramure.cancellation import Interrupted, Interruption, outlast
 from ramure.errors import (
-    AgentIdle,
     ProcessCancelled,
     ProcessFailed,
     ProcessTimeout,
@@ -35,6 +34,7 @@ from ramure.errors import (
 from ramure.events import EventStream
 from ramure.machine import Machine
 from ramure.placement import Placement, resolve_placement
+from ramure.processes.activity import Activity
 from ramure.processes.belongings import Belongings
 from ramure.processes.grace import AFTER_CANCEL, AFTER_END, Grace
 from ramure.processes.handlers import Handlers
@@ -71,6 +71,7 @@ class Process:
         id: ``1`` for the root, ``1.2`` for its second child.
         name: the function's name.
         events: the process's own stream.
+        activity: what it has at work, as far as that could end a wait.
         belongings: its agents and machines.
         endpoints, children: what else it owns.
         ended: set when everything it owned is gone and its outcome is known.
@@ -114,10 +115,8 @@ class Process:
         self._cancelled = False
         self._hurried = False
         self._waiters: set[asyncio.Future[BaseException | None]] = set()
-        self._active = 0
-        self._last_active = time.monotonic()
-        self._terminals = 0
         self._open = True
+        self.activity = Activity(self)
         self._body = Interruption()
         self._handlers = Handlers(self)
         self._grace = Grace()
@@ -194,7 +193,7 @@ class Process:
 
     async def wait(self) -> Any:
         """Block until ``done`` or ``fail``, or until an agent fails."""
-        self._last_active = time.monotonic()
+        self.activity.stir()
         self.settled.set()
         self.changed()
         failure, self._failure = self._failure, None
@@ -245,7 +244,7 @@ class Process:
 
     def child_ended(self, child: Process) -> None:
         """Forget a child, unless it failed and nobody has looked yet."""
-        self.stir()
+        self.activity.stir()
         self.changed()
         if child.status != "failed" or child.observed:
             self.children.remove(child)
@@ -270,21 +269,9 @@ class Process:
         """Wait until something about this process changes."""
         await self._changed.wait()
 
-    @contextmanager
-    def attended(self) -> Iterator[None]:
+    def attended(self) -> AbstractContextManager[None]:
         """A person sits at a terminal of one of its agents or machines: it is not idle."""
-        self._terminals += 1
-        self.stir()
-        try:
-            yield
-        finally:
-            self._terminals -= 1
-            self.stir()
-
-    def stir(self, by: int = 0) -> None:
-        """Something happens in it: it is not idle, and as long as ``by`` is not taken back."""
-        self._active += by
-        self._last_active = time.monotonic()
+        return self.activity.at_work()
 
     # --- its life
 
@@ -424,7 +411,7 @@ class Process:
             about: dict[str, Json] = {"process": child.id, "name": name, "options": [*ignored]}
             self.runtime.journal.record("options_ignored", about)
         self.children.append(child)
-        self.stir()
+        self.activity.stir()
         child.start_in(self._group, body)
         return child
 
@@ -458,35 +445,8 @@ class Process:
             if not child.ended.is_set():
                 child.tend(now)
         timeout = self.options.idle_timeout
-        if timeout and self._waiters and self._quiet_for(now) >= timeout:
-            self.crash(self._idleness(timeout))
-
-    def _quiet_for(self, now: float) -> float:
-        """Seconds for which nothing has happened that could end a wait; 0 while something may."""
-        agents = self.belongings.live_agents
-        busy = (
-            self._active
-            or self.belongings.busy
-            or self._terminals
-            or (self.endpoints and not agents)
-        )
-        if busy or self.has_children:
-            return 0.0
-        quiet = now - self._last_active
-        for agent in agents:
-            idle = agent.idle_seconds
-            if idle is None:
-                return 0.0
-            quiet = min(quiet, idle)
-        return quiet
-
-    def _idleness(self, timeout: float) -> AgentIdle:
-        names = ", ".join(repr(agent.address) for agent in self.belongings.live_agents)
-        who = f"its agents ({names}) are idle" if names else "it has no agent"
-        return AgentIdle(
-            f"the process {self.name!r} has waited for {timeout:g} s for done() or fail(), and "
-            f"nothing can call them: {who}, and no child, handler or endpoint is running"
-        )
+        if timeout and self._waiters and self.activity.quiet_for(now) >= timeout:
+            self.crash(self.activity.idleness(timeout))
 
     # --- what people see
 
