@@ -45,6 +45,13 @@ for node in "$(command -v node)" "$@"; do [ -x "$node" ] && echo "$node"; done; 
 """Says where on a host there is a Node.js."""
 
 
+ABOUT = ("home", "workdir", "shell", "become")
+"""What a host says of each machine, besides what its maker has written there."""
+
+_FIELDS = ("folder", "mark", *ABOUT, "every", "lease")
+"""What a reference has of a machine's record."""
+
+
 class SSHBackend(Backend):
     """Makes machines on SSH hosts; keeps one connection to each account."""
 
@@ -97,9 +104,10 @@ class SSHBackend(Backend):
         self, connection: Connection, image: SSHImage, name: str, labels: Mapping[str, str]
     ) -> SSHMachine:
         mark = secrets.token_hex(8)
-        written = json.dumps({"name": name, "mark": mark, "labels": dict(labels)})
         lease = max(round(image.lease), 2)
         every = max(lease // WATCHES, 1)
+        facts = {"name": name, "mark": mark, "lease": lease, "every": every}
+        written = json.dumps({**facts, "labels": dict(labels)})
         try:
             made = await hosts.ask(
                 connection,
@@ -138,13 +146,11 @@ class SSHBackend(Backend):
     async def find(self, labels: Mapping[str, str], *, host: Host) -> list[MachineRef]:
         """See ``Backend.find``."""
         connection = await self._any(read_address(host))
-        found = []
-        for one in await _list(connection):
-            if labels.items() <= one["labels"].items():
-                home = one["folder"].removesuffix(f"/.ramure/machines/{one['name']}")
-                record = Record(one["name"], one["folder"], one["mark"], home, home)
-                found.append(_ref(connection, record))
-        return found
+        return [
+            _ref(connection, _found(one))
+            for one in await _list(connection)
+            if labels.items() <= one["labels"].items()
+        ]
 
     async def destroy(self, ref: MachineRef) -> None:
         """See ``Backend.destroy``."""
@@ -201,12 +207,22 @@ class SSHBackend(Backend):
 
 async def _list(connection: Connection) -> list[dict[str, Any]]:
     """What is known of every machine on a host; its folder, too."""
-    said = (await hosts.ask(connection, "list")).stdout.splitlines()
+    said = (await hosts.ask(connection, "list")).stdout.split("\n")
+    lines = 2 + len(ABOUT)
     machines = []
-    for folder, text in zip(said[::2], said[1::2], strict=False):
+    for first in range(0, len(said) - lines, lines):
+        folder, text, *about = said[first : first + lines]
         with suppress(ValueError):
-            machines.append({**json.loads(text), "folder": folder})
+            known = {name: value for name, value in zip(ABOUT, about, strict=True) if value}
+            machines.append({**json.loads(text), "folder": folder, **known})
     return machines
+
+
+def _found(one: dict[str, Any]) -> Record:
+    """The record of a machine on a host; of one that is half made, only what removes it counts."""
+    home = one["folder"].removesuffix(f"/.ramure/machines/{one['name']}")
+    fields = {field: one[field] for field in _FIELDS if field in one}
+    return Record(one["name"], **{"home": home, "workdir": home, **fields})
 
 
 def _ref(connection: Connection, record: Record) -> MachineRef:
@@ -216,21 +232,13 @@ def _ref(connection: Connection, record: Record) -> MachineRef:
         {
             "host": str(connection.login.address),
             "login": connection.login.data(),
-            "folder": record.folder,
-            "mark": record.mark,
-            "home": record.home,
-            "workdir": record.workdir,
-            "shell": record.shell,
-            "become": record.become,
-            "every": record.every,
-            "lease": record.lease,
+            **{name: getattr(record, name) for name in _FIELDS},
         },
     )
 
 
 def _record(ref: MachineRef) -> Record:
-    fields = ("folder", "mark", "home", "workdir", "shell", "become", "every", "lease")
-    return Record(ref.name, *(cast("Any", ref.data[name]) for name in fields))
+    return Record(ref.name, *(cast("Any", ref.data[name]) for name in _FIELDS))
 
 
 async def _start_relay(machine: RelayedMachine) -> None:

@@ -167,19 +167,28 @@ make() {
   (cd / && host_sh=$host_sh RAMURE_WATCH=$7 nohup sh -c 'eval "$host_sh"; watch "$@"' ramure "$folder" "$2" "$3" "$4" \
     </dev/null >/dev/null 2>&1 &)
   echo "$folder"
+  about >"$folder/about" && cat "$folder/about"
+}
+
+# A machine's home, working directory, shell, and what makes another user of ours: a line each.
+about() {
   echo "$HOME"
   pwd
   command -v bash || echo sh
   if [ "$(id -u)" = 0 ] && command -v runuser >/dev/null; then echo runuser; else echo sudo; fi
 }
 
-# What is written of every machine.
+# What is written of every machine: its folder, what its maker wrote, and what it is about. The
+# lines of the last are empty while it is being made or removed.
 list() {
   find_base
   for file in "$base"/*.json; do
     [ -e "$file" ] || continue
-    read -r text <"$file"
-    printf '%s\n' "${file%.json}" "$text"
+    text= home= workdir= shell= become=
+    IFS= read -r text 2>/dev/null <"$file"
+    { IFS= read -r home; IFS= read -r workdir; IFS= read -r shell; IFS= read -r become; } \
+      2>/dev/null <"${file%.json}/about"
+    printf '%s\n' "${file%.json}" "$text" "$home" "$workdir" "$shell" "$become"
   done
 }
 
