@@ -17,7 +17,6 @@ from ramure.values import Host, MachineRef
 from ramure_modal import plugin
 from ramure_modal.backend import ModalBackend
 from ramure_modal.checks import cloud as check
-from ramure_modal.cloud import arguments
 from ramure_modal.errors import ImageBuildFailed
 from ramure_modal.image import ModalImage
 
@@ -96,9 +95,27 @@ def told_image(told):
     return re.search(r'image_id: "(im-\w+)"', told)[1]
 
 
-def test_graphics_are_asked_for():
-    """The SDK makes such sandboxes by other calls, which only the cloud knows."""
-    assert arguments(ModalImage(gpu="H100:2"))["gpu"] == "H100:2"
+async def test_with_graphics(make, backend, cloud):
+    """The SDK makes such sandboxes, and asks for them, by calls of their own."""
+    image = ModalImage("python:3.12", workdir="/work", gpu="H100:2", env={"GREETING": "hello"})
+    machine = await make(image, name="graphics")
+    assert machine.relay is not None
+    told = cloud("definition", sandbox=machine.sandbox.object_id)
+    assert 'gpu_type: "H100"' in told
+    assert "count: 2" in told
+    assert (await machine.exec("echo $GREETING")).stdout == "hello\n"
+    (ref,) = await backend.find(LABELS, host=Host("modal"))
+    assert (await (await backend.attach(ref)).exec("pwd")).stdout == "/work\n"
+    await backend.destroy(ref)
+    assert not cloud.alive()
+    with pytest.raises(MachineGone):
+        await machine.exec("true")
+
+
+async def test_a_python_is_added(make, cloud):
+    machine = await make(ModalImage("bare:1", add_python="3.12"))
+    said = (await machine.exec(["python"])).stdout
+    assert re.fullmatch(r"python-build-standalone\.\d+\.3\.12\.\d+-gnu\n", said)
 
 
 async def test_networks_and_registries_arrive(make, cloud):
@@ -242,6 +259,19 @@ async def test_cancelled_while_it_is_made(make, cloud, moment):
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [it["name"] for it in cloud.alive()] == ["before"]
+
+
+async def test_cancelled_while_it_waits_for_graphics(make, cloud):
+    """There may be no room for long: Modal has taken the order, and says no more."""
+    cloud("fault", method="SandboxGetTaskId", delay=600.0)
+    making = asyncio.ensure_future(make(ModalImage("bare:1", gpu="T4")))
+    while not cloud.alive():
+        await anyio.sleep(0.05)
+    making.cancel()
+    await asyncio.wait([making], timeout=60)  # which leaves it alone
+    assert making.done()
+    assert making.cancelled()
+    assert not cloud.alive()
 
 
 NO_TOKEN = """

@@ -238,11 +238,13 @@ async def test_tools_are_layers_of_the_image(make, cloud, tmp_path):
 
 
 async def test_twenty_at_once(make, cloud):
+    """Each with a relay: a Node.js."""
     names = [f"many-{number}" for number in range(20)]
     boxes = {}
 
     async def one(name):
-        boxes[name] = await make(ModalImage("bare:1", workdir="/work"), name=name)
+        boxes[name] = await make(ModalImage("python:3.12", workdir="/work"), name=name)
+        assert boxes[name].relay is not None
         await boxes[name].write_file("name", name)
 
     async with anyio.create_task_group() as tasks:

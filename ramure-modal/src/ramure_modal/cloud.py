@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from modal.exception import ImageBuildError, NotFoundError
 
 from ramure._work import to_end
 from ramure.backends._marks import kill_script
+from ramure.cancellation import Job, outlast
 from ramure.errors import MachineStartFailed
 from ramure_modal import errors
 from ramure_modal.image import LONGEST, ModalImage
@@ -27,6 +28,10 @@ ANSWER = 20.0
 
 CREATION = 120.0
 """Seconds in which Modal takes the order for a sandbox."""
+
+ROOM = 5.0
+"""Seconds in which Modal takes the order for a sandbox with graphics. After that it looks for room,
+which is no use to somebody who has been cancelled."""
 
 BUILD = 3600.0
 """Seconds in which Modal builds an image."""
@@ -130,8 +135,11 @@ async def create(
             )
         )
 
+    patience, once_cancelled = CREATION, CREATION
+    if image.gpu is not None:
+        patience, once_cancelled = max(CREATION, image.start_timeout), ROOM
     try:
-        await to_end(order, CREATION)
+        await _to_end(order, patience, once_cancelled)
     except BaseException as error:
         await to_end(partial(_undo, app, made, name, labels), CREATION)
         if isinstance(error, Exception):
@@ -139,8 +147,28 @@ async def create(
         raise
     if not made:
         await to_end(partial(_undo, app, made, name, labels), CREATION)
-        raise MachineStartFailed(f"Modal did not answer within {CREATION:g} s", machine=name)
+        raise errors.no_answer(image, patience, name)
     return made[0]
+
+
+async def _to_end(
+    order: Callable[[], Awaitable[None]], seconds: float, once_cancelled: float
+) -> None:
+    """See ``to_end``; it gets no more than ``once_cancelled`` seconds from a cancellation on."""
+    patience = anyio.move_on_after(seconds, shield=True)
+
+    async def bounded() -> None:
+        with patience:
+            await order()
+
+    def hurry() -> None:
+        patience.deadline = min(patience.deadline, anyio.current_time() + once_cancelled)
+
+    job = Job(bounded)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(job.run)
+        await outlast(job.done, hurry)
+    job.outcome()
 
 
 async def _undo(

@@ -57,6 +57,17 @@ def start_failed(error: Exception, machine: str) -> MachineError:
     return MachineStartFailed(reason, machine=machine)
 
 
+def no_answer(image: ModalImage, seconds: float, machine: str) -> MachineError:
+    """The error of a sandbox that Modal neither makes nor refuses."""
+    if image.gpu is None:
+        return MachineStartFailed(f"Modal did not answer within {seconds:g} s", machine=machine)
+    return MachineStartFailed(
+        f"Modal had no room for gpu={image.gpu!r} within {seconds:g} s; ask for another one, or "
+        "wait longer with ModalImage(start_timeout=…)",
+        machine=machine,
+    )
+
+
 def unusable(error: Exception) -> str:
     """Why Modal cannot be used at all, and the cure; "" where that is not what the error says."""
     from modal import exception as modal

@@ -58,6 +58,7 @@ class Store:
         self.specifications: dict[str, str] = {}
         self.logs: dict[str, str] = {}
         self.mounts: dict[str, dict[str, tuple[str, int]]] = {}
+        self.secrets: dict[str, dict[str, str]] = {}
         self.apps: dict[str, str] = {}
         self.entries: dict[str, Entry] = {}
         self.internet: set[int] = set()
@@ -146,11 +147,20 @@ class Control(Service):
         return pb.MountPutFileResponse(exists=target.exists())
 
     async def MountGetOrCreate(self, request):
-        files = {f.filename: (f.sha256_hex, f.mode) for f in request.files}
+        if request.deployment_name.startswith("python-build-standalone."):
+            files = self._python(request.deployment_name)
+        else:
+            files = {f.filename: (f.sha256_hex, f.mode) for f in request.files}
         name = f"mo-{digest(json.dumps(files, sort_keys=True).encode())}"
         self.store.mounts[name] = files
         metadata = pb.MountHandleMetadata(content_checksum_sha256_hex=name)
         return pb.MountGetOrCreateResponse(mount_id=name, handle_metadata=metadata)
+
+    def _python(self, name: str) -> dict[str, tuple[str, int]]:
+        """What Modal keeps of Pythons to be added to images: here, one that says which it is."""
+        text = f'#!/bin/sh\necho "{name}"\n'.encode()
+        (self.store.folder / "files" / digest(text)).write_bytes(text)
+        return {"/python/bin/python3": (digest(text), 0o755)}
 
     # --- images
 
@@ -211,27 +221,41 @@ class Control(Service):
     # --- sandboxes
 
     async def SandboxCreateV2(self, request):
+        number = secrets.token_hex(6)
+        env: dict[str, str] = {}
+        for source in request.secret_sources:
+            env |= source.env.contents
+        entry = await self._create(request, number, f"sb-{number}-V2", f"ta-{number}V", env)
+        return pb.SandboxCreateV2Response(sandbox_id=entry.id)
+
+    async def SandboxCreate(self, request):
+        """As the SDK has those made that ask for graphics; the form of the id tells."""
+        number = secrets.token_hex(11)
+        env: dict[str, str] = {}
+        for name in request.definition.secret_ids:
+            env |= self.store.secrets.get(name, {})
+        entry = await self._create(request, number, f"sb-{number}", f"ta-{number}", env)
+        return pb.SandboxCreateResponse(sandbox_id=entry.id, metadata=self._about(entry))
+
+    async def _create(self, request, number: str, name: str, task: str, env: dict) -> Entry:
         definition = request.definition
         image = self.store.images.get(definition.image_id)
         if image is None:
             raise GRPCError(Status.NOT_FOUND, f"Image {definition.image_id} not found")
         if definition.name and self._named(request.app_id, definition.name):
             raise GRPCError(Status.ALREADY_EXISTS, f"Sandbox {definition.name} already exists")
-        number = secrets.token_hex(6)
         upper = self.store.folder / "sandboxes" / number
         scratch = upper.with_name(f"{number}.run")
         title = definition.name or number
         sandbox = await Sandbox.start(title, image, upper, scratch)
-        env = {"MODAL_SANDBOX_ID": f"sb-{number}-V2", "MODAL_TASK_ID": f"ta-{number}V"}
-        for source in request.secret_sources:
-            env |= source.env.contents
         entry = Entry(
-            f"sb-{number}-V2", f"ta-{number}V", request.app_id, definition,
-            {tag.tag_name: tag.tag_value for tag in request.tags}, env, sandbox,
+            name, task, request.app_id, definition,
+            {tag.tag_name: tag.tag_value for tag in request.tags},
+            {"MODAL_SANDBOX_ID": name, "MODAL_TASK_ID": task, **env}, sandbox,
         )  # fmt: skip
         self.store.entries[entry.id] = entry
         await self._begin(entry)
-        return pb.SandboxCreateV2Response(sandbox_id=entry.id)
+        return entry
 
     async def _begin(self, entry: Entry) -> None:
         definition = entry.definition
@@ -336,11 +360,24 @@ class Control(Service):
             raise GRPCError(Status.FAILED_PRECONDITION, "Sandbox has already finished")
         return pb.SandboxGetCommandRouterAccessResponse(jwt=token(), url=self.router_url)
 
+    async def TaskGetCommandRouterAccess(self, request):
+        self.store.of_task(request.task_id)
+        return pb.TaskGetCommandRouterAccessResponse(jwt=token(), url=self.router_url)
+
+    # Those that were made the older way are asked for by older names; the list has both kinds.
+    SandboxWait = SandboxWaitV2
+    SandboxTerminate = SandboxTerminateV2
+    SandboxTagsGet = SandboxTagsGetV2
+    SandboxTagsSet = SandboxTagsSetV2
+    SandboxGetTaskId = SandboxGetTaskIdV2
+
     # --- what users bring
 
     async def SecretGetOrCreate(self, request):
         metadata = pb.SecretMetadata(keys=sorted(request.env_dict))
-        name = f"st-{request.deployment_name or 'x'}"
+        contents = dict(request.env_dict)
+        name = f"st-{request.deployment_name or digest(json.dumps(contents).encode())}"
+        self.store.secrets[name] = contents
         return pb.SecretGetOrCreateResponse(secret_id=name, metadata=metadata)
 
     async def VolumeGetOrCreate(self, request):

@@ -130,9 +130,10 @@ class Builder:
 
     def _copy(self, rest: str, context) -> None:
         source, target = shlex.split(rest)
+        folder = source.removesuffix(".")
         for path, (content, mode) in context.items():
-            if source in (".", "/") or path.startswith(source):
-                relative = path if source == "." else path.removeprefix(source.rstrip("/."))
+            if path.startswith(folder) or folder == "/":
+                relative = path.removeprefix(folder.rstrip("/"))
                 place = self.folder / target.lstrip("/") / relative.lstrip("/")
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.unlink(missing_ok=True)

@@ -56,8 +56,14 @@ def mount_root(root, lower, upper, work):
         for layer in reversed(lower):
             if os.spawnlp(os.P_WAIT, "cp", "cp", "-a", f"{layer}/.", root):
                 raise
+    own = None
+    if os.path.isdir(f"{root}/usr/local"):  # else this computer's
+        own = os.open(f"{root}/usr/local", os.O_PATH | os.O_CLOEXEC)
     mount("/usr", f"{root}/usr", "", BIND | RECURSIVE)
     mount("/usr", f"{root}/usr", "", BIND | REMOUNT | READ_ONLY)
+    if own is not None:
+        mount(f"/proc/self/fd/{own}", f"{root}/usr/local", "", BIND)
+        os.close(own)
 
 
 def furnish(root, hidden):

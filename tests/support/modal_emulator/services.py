@@ -35,13 +35,13 @@ class Service:
         every = type("Every", (self._base,), {**stubs})().__mapping__()
         found = {}
         for path, handler in every.items():
-            if work := getattr(self, path.rpartition("/")[2], None):
-                found[path] = handler._replace(func=self._served(work, handler.cardinality))
+            name = path.rpartition("/")[2]
+            if work := getattr(self, name, None):
+                found[path] = handler._replace(func=self._served(name, work, handler.cardinality))
         return found
 
-    def _served(self, work: Any, cardinality: Cardinality) -> Any:
+    def _served(self, name: str, work: Any, cardinality: Cardinality) -> Any:
         async def serve(stream: Any) -> None:
-            name = work.__name__
             self.calls[name] = self.calls.get(name, 0) + 1
             await self._fail(name)
             if cardinality is Cardinality.STREAM_UNARY:
