@@ -6,15 +6,21 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from getpass import getuser
 
 import anyio
 import pytest
+from docker.errors import NotFound
 
 import certificates
 import docker_engine
 import parts
+import ports
 import ssh_servers
+from quick_start import run_task
+from ramure import agent_process
 from ramure.errors import LinkBroken, MachineStartFailed
+from ramure.testing import ScriptedModel, ToolCall
 from ramure.values import Host
 from ramure_docker import DockerImage
 from ramure_docker.address import resolve
@@ -96,6 +102,53 @@ async def commands_and_files(machine):
     assert (await machine.exec("exit 3")).exit_code == 3
     with anyio.fail_after(HANGS):
         assert (await machine.exec("sleep 1000", timeout=1)).timed_out
+
+
+@pytest.mark.pi
+@pytest.mark.parametrize(
+    ("image", "host"),
+    [
+        ("docker:ramure-test/node", f"ssh://{getuser()}@box"),
+        ("ramure-test/node", f"docker+ssh://{getuser()}@box"),
+    ],
+)
+async def test_an_agent_works_there(
+    volumes_alone, engine, box, home, api, tmp_path, monkeypatch, image, host
+):
+    """The real pi, in a container of that computer's engine; nothing of it is left there."""
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
+    seen = {}
+
+    async def look(machine):
+        seen["ref"], seen["container"] = machine.ref, api.inspect_container(machine.ref.data["id"])
+
+    def finish(request):
+        return ToolCall("finish", summary=request.results[0].text.strip())
+
+    task = agent_process(image=image, host=host, timeout=4 * HANGS)(run_task)
+    async with (
+        ScriptedModel([ToolCall("bash", command="cat /etc/hostname"), finish, "Goodbye."]) as model,
+        ports.on_the_bridge(engine, model, tmp_path / "model.sock") as url,
+    ):
+        model.pi_folder(tmp_path / "pi")
+        models = tmp_path / "pi/models.json"
+        models.write_text(models.read_text().replace(model.url, url))
+        monkeypatch.setenv("PI_CODING_AGENT_DIR", str(tmp_path / "pi"))
+        told = await task("Say where you are.", prepare=look)
+    assert seen["ref"].data["engine"] == f"ssh://{getuser()}@box"
+    assert told == seen["container"]["Config"]["Hostname"]
+    with pytest.raises(NotFound):
+        api.inspect_container(seen["ref"].data["id"])
+    assert not list((home / "runtimes").iterdir())
+    assert not box.home.exists()  # nothing of ours is on the host itself
+    await no_more(box)
+
+
+async def no_more(box):
+    """Nobody is logged in any more."""
+    with anyio.fail_after(HANGS):
+        while box.sessions():
+            await anyio.sleep(0.05)
 
 
 async def test_a_computer_that_cannot_be_reached(box, make):

@@ -3,7 +3,7 @@
     RAMURE_TEST_MODAL=1 .venv/bin/pytest ramure-modal/tests/test_real_cloud.py
 
 * that a sandbox is given what it asks for, and how long that takes: scheduling, regions, limits,
-  GPUs (those go through an older interface of Modal's, which the emulator does not have);
+  GPUs;
 * that ``/dev/shm`` is in memory, and so in no snapshot;
 * that a command leads a process group and that ``/proc/*/environ`` shows marks, under gVisor;
 * that a terminal's size is changed by ``stty`` from outside;
