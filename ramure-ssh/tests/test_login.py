@@ -204,6 +204,54 @@ async def test_by_way_of_another_host(box, new_server, provision, here):
     assert await runs(await provision(host="own"))
 
 
+@pytest.fixture
+def by_way_of_box(box, new_server, here):
+    """The host ``own``, behind ``box``; gives what takes more lines of a configuration for that."""
+    new_server()
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + "  ProxyJump box\n")
+
+    def configure(*lines):
+        own = "".join(f"  {line}\n" for line in lines)
+        config.write_text(f"Host box\n{own}{config.read_text()}")
+
+    return configure
+
+
+async def test_a_changed_key_of_the_host_on_the_way(by_way_of_box, box, provision, here, tmp_path):
+    ssh_servers.new_key(tmp_path / "other")
+    kind, key, *_ = (tmp_path / "other.pub").read_text().split()
+    wrong = f"[{box.address}]:{box.port} {kind} {key}\n"
+    known(here).write_text(known(here).read_text().replace(box.known_hosts(), wrong))
+    with pytest.raises(HostKeyChanged, match=r"way to ssh://own: ssh://box .*ssh-keygen -R"):
+        await provision(host="own")
+
+
+@pytest.mark.parametrize("file", ["none", "{}/empty"])
+async def test_an_unknown_key_of_the_host_on_the_way(by_way_of_box, provision, tmp_path, file):
+    (tmp_path / "empty").write_text("")
+    by_way_of_box(f"UserKnownHostsFile {file.format(tmp_path)}")
+    with pytest.raises(HostKeyUnknown, match="connect once with"):
+        await provision(host="own")
+
+
+async def test_keys_that_are_known_elsewhere_of_the_host_on_the_way(
+    by_way_of_box, box, provision, here, tmp_path
+):
+    (tmp_path / "known").write_text(box.known_hosts())
+    known(here).write_text(known(here).read_text().replace(box.known_hosts(), ""))
+    by_way_of_box(f"UserKnownHostsFile {tmp_path}/missing {tmp_path}/known")
+    machine = await provision(host="own")
+    assert await runs(machine)
+
+
+async def test_a_way_that_leads_to_itself(box, provision, here):
+    config = here / ".ssh" / "config"
+    config.write_text(config.read_text() + "  ProxyJump box\n")
+    with anyio.fail_after(90), pytest.raises(SSHError, match="ProxyJump"):
+        await provision()
+
+
 async def test_a_folder_that_is_not_there(box, provision, far_home):
     with pytest.raises(MachineStartFailed, match=r"there is no folder .*/not/there"):
         await provision(workdir="~/not/there")

@@ -6,15 +6,16 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 from anyio import to_thread
 
-from ramure.values import Json
-from ramure_ssh.address import Address
+from ramure.errors import PlacementError
+from ramure.values import Host, Json
+from ramure_ssh.address import Address, read_address
 from ramure_ssh.answers import Answers
 from ramure_ssh.errors import (
     HostKeyChanged,
@@ -111,14 +112,22 @@ class Login:
         guard = _Guard()
         try:
             if answers.may_unlock:
-                with suppress(asyncssh.PermissionDenied, *LOCKED):  # perhaps it is not needed
+                # Perhaps it is not needed.
+                with suppress(asyncssh.PermissionDenied, LoginRefused, *LOCKED):
                     return await self._log_in(guard, None)
             guard.answers = answers
             return await self._log_in(guard, await answers.passphrase())
         except (OSError, asyncssh.Error, ValueError) as error:
             raise explain(self.address, error, guard) from error
 
-    async def _log_in(self, guard: _Guard, passphrase: str | None) -> asyncssh.SSHClientConnection:
+    async def _log_in(
+        self,
+        guard: _Guard,
+        passphrase: str | None,
+        way: asyncssh.SSHClientConnection | None = None,
+        towards: tuple[Address, ...] = (),
+    ) -> asyncssh.SSHClientConnection:
+        """Log in over ``way``, else over hosts that the configuration names; to go ``towards``."""
         arguments: dict[str, Any] = {
             **self._given(),
             **({"passphrase": passphrase} if passphrase else {}),
@@ -135,7 +144,56 @@ class Login:
         known = [self.known_hosts] if self.known_hosts else known_hosts(options.config)
         arguments["known_hosts"] = known or NOBODY  # no files would mean the person's own
         guard.expect(arguments["known_hosts"], options.host_key_alias)
-        return await asyncssh.connect(**arguments)
+        if way is None and options.tunnel:
+            way = await self._jump(str(options.tunnel), passphrase, (self.address, *towards))
+        try:
+            ssh = await asyncssh.connect(**arguments, tunnel=way)
+        except BaseException:
+            if way is not None:
+                way.abort()
+            raise
+        ssh.set_tunnel(way)  # which ends with it
+        return ssh
+
+    async def _jump(
+        self, hosts: str, passphrase: str | None, towards: tuple[Address, ...]
+    ) -> asyncssh.SSHClientConnection | None:
+        """Log in to hosts on the way, each over the last one, by ``ProxyJump``.
+
+        asyncssh would do it, but check their keys by rules of its own.
+
+        Raises:
+            SSHError: as ``connect``; it says where that was.
+        """
+        way = None
+        try:
+            for host in hosts.split(","):
+                hop = replace(self, address=_jump_host(host, towards), keys=(), certificates=())
+                way = await hop.pass_through(passphrase, way, towards)
+        except BaseException as error:
+            if way is not None:
+                way.abort()
+            if isinstance(error, SSHError):
+                raise type(error)(f"on the way to ssh://{self.address}: {error}") from error
+            raise
+        return way
+
+    async def pass_through(
+        self,
+        passphrase: str | None,
+        way: asyncssh.SSHClientConnection | None,
+        towards: tuple[Address, ...],
+    ) -> asyncssh.SSHClientConnection:
+        """A new connection for another one to go over. The host gets no password.
+
+        Raises:
+            SSHError: as ``connect``.
+        """
+        guard = _Guard()
+        try:
+            return await self._log_in(guard, passphrase, way, towards)
+        except (OSError, asyncssh.Error, ValueError) as error:
+            raise explain(self.address, error, guard) from error
 
     def _given(self) -> dict[str, Any]:
         """What is said here; the rest is as the configuration has it."""
@@ -210,6 +268,16 @@ class _Guard(asyncssh.SSHClient):
             number = None if port == SSH_PORT else port
             return any(asyncssh.match_known_hosts(self._known_hosts, host, addr, number)[:2])
         return False
+
+
+def _jump_host(text: str, towards: tuple[Address, ...]) -> Address:
+    try:
+        address = read_address(Host("ssh", None, text.strip().removeprefix("ssh://")))
+    except PlacementError as error:
+        raise SSHError(f"ProxyJump names no host: {error}") from error
+    if address in towards:
+        raise SSHError(f"ProxyJump leads from ssh://{address} to itself")
+    return address
 
 
 def _path(path: str | os.PathLike[str]) -> str:
