@@ -1,5 +1,6 @@
 """A real SSH server, homes of the test's own on both sides, and machines there."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -100,6 +101,21 @@ def new_server(keys, there, here, tmp_path):
     yield make
     for server in running:
         server.stop(rudely=True)
+
+
+@pytest.fixture
+def without(new_server, there):
+    """A host that lacks some programs."""
+
+    def make(*programs, **options):
+        folder = there / "bin"
+        folder.mkdir()
+        for program in os.scandir("/usr/bin"):
+            if program.name not in programs:
+                (folder / program.name).symlink_to(program.path)
+        return new_server(env={"PATH": str(folder)}, **options)
+
+    return make
 
 
 @pytest.fixture

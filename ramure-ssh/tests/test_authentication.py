@@ -1,5 +1,7 @@
 """How a host is told who logs in: agents, certificates, other names."""
 
+import shutil
+import sys
 import tempfile
 from getpass import getuser
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+import accounts
 import ssh_servers
 from ramure_ssh.errors import HostKeyChanged, HostKeyUnknown, LoginRefused
 
@@ -89,3 +92,34 @@ async def test_a_jump_host_that_shows_another_key(box, new_server, provision, he
     )
     with pytest.raises((HostKeyUnknown, HostKeyChanged), match="nothing has been sent"):
         await provision(host="own")
+
+
+ASK = """
+import anyio
+from ramure.values import Host
+from ramure_ssh.backend import SSHBackend
+from ramure_ssh.image import SSHImage
+
+async def main():
+    backend, image = SSHBackend(), SSHImage(relay=False)
+    machine = await backend.provision(image, Host("ssh", None, "everybodys"), name="m", labels={})
+    print((await machine.exec("echo here")).stdout, end="")
+    await machine.destroy()
+    await backend.aclose()
+
+anyio.run(main)
+"""
+
+
+async def test_what_the_computer_says_of_hosts(box, here, tmp_path):
+    """In its own ``/etc``, which a mount namespace has; the person's own word counts first."""
+    accounts.need_accounts()
+    etc = tmp_path / "etc"
+    shutil.copytree("/etc", etc, symlinks=True)
+    (here / ".ssh/known_hosts").rename(etc / "ssh/ssh_known_hosts")
+    said = (here / ".ssh/config").read_text().replace("Host box", "Host everybodys")
+    (etc / "ssh/ssh_config").write_text(said.replace(f"Port {box.port}", "Port 1"))
+    (here / ".ssh/config").write_text(f"Host every*\n  Port {box.port}\n")
+    command = ["unshare", "--mount", "sh", "-c", accounts.MOUNT, "sh", etc, sys.executable]
+    done = await anyio.run_process([*command, "-c", ASK], check=False)
+    assert (done.stdout, done.returncode) == (b"here\n", 0), done.stderr.decode()

@@ -12,7 +12,7 @@ import pytest
 
 import parts
 import ssh_servers
-from ramure.errors import MachineError, MachineStartFailed, PlacementError
+from ramure.errors import MachineError, MachineStartFailed, PlacementError, UnsafePath
 from ramure.values import Host
 from ramure_ssh.errors import (
     HostKeyChanged,
@@ -322,22 +322,58 @@ async def test_a_restricted_shell(new_server, provision, which):
         await provision(host="own")
 
 
-async def test_a_host_without_tar(new_server, provision, there, tmp_path):
-    programs = there / "bin"
-    programs.mkdir()
-    for program in os.scandir("/usr/bin"):
-        if program.name not in {"tar", "busybox"}:
-            (programs / program.name).symlink_to(program.path)
-    new_server(env={"PATH": str(programs)})
+@pytest.mark.parametrize("relay", [False, True])
+async def test_a_host_without_tar(without, provision, there, tmp_path, relay):
+    without("tar", "busybox")
+    machine = await provision(host="own", relay=relay)
+    tree = tmp_path / "tree"
+    (tree / "sub" / "empty").mkdir(parents=True)
+    (tree / "sub" / "big").write_bytes(os.urandom(3_000_000))
+    (tree / "run").write_text("#!/bin/sh")
+    (tree / "run").chmod(0o751)
+    (tree / "sub" / "link").symlink_to("../run")
+    (tree / "sub").chmod(0o550)
+    try:
+        (there / "tree").mkdir()
+        (there / "tree" / "run").write_text("an older one")
+        await machine.upload(tree, "tree")
+        await machine.upload(tree, "new/tree")
+        await machine.download("tree", tmp_path / "back")
+        (there / "evil").mkdir()
+        (there / "evil" / "link").symlink_to("/etc")
+        with pytest.raises(UnsafePath):
+            await machine.download("evil", tmp_path / "evil")
+        with pytest.raises(FileNotFoundError):
+            await machine.download("missing", tmp_path / "missing")
+    finally:
+        await machine.destroy()
+    for copy in (there / "tree", there / "new" / "tree", tmp_path / "back"):
+        assert shape(copy) == shape(tree)
+        (copy / "sub").chmod(0o755)
+
+
+def shape(tree):
+    """Everything in a folder, with its mode and its content."""
+    return {
+        str(path.relative_to(tree)): path.readlink()
+        if path.is_symlink()
+        else (path.stat().st_mode, int(path.stat().st_mtime), path.read_bytes())
+        if path.is_file()
+        else path.stat().st_mode
+        for path in tree.rglob("*")
+    }
+
+
+async def test_a_host_with_neither_tar_nor_sftp(without, provision, tmp_path):
+    server = without("tar", "busybox")
+    config = server.folder / "config"
+    server.stop()
+    config.write_text(config.read_text().replace("Subsystem sftp internal-sftp\n", ""))
+    server.start()
     machine = await provision(host="own")
-    await machine.write_file("folder/file", b"data")
-    await machine.download("folder/file", tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == b"data"
     (tmp_path / "tree").mkdir()
-    with pytest.raises(MachineError, match="tar"):
+    with pytest.raises(MachineError, match="neither tar nor SFTP"):
         await machine.upload(tmp_path / "tree", "tree")
-    with pytest.raises(MachineError, match="tar"):
-        await machine.download("folder", tmp_path / "folder")
     await machine.destroy()
 
 

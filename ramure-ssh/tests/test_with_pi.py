@@ -8,7 +8,7 @@ import pytest
 import accounts
 import parts
 from quick_start import run_task
-from ramure import agent, agent_process, done, wait
+from ramure import AgentStartFailed, agent, agent_process, done, wait
 from ramure.testing import ScriptedModel, ToolCall
 from ramure_ssh.image import SSHImage
 
@@ -70,6 +70,23 @@ async def test_tools_are_brought_once_and_without_root(
         assert {entry.st_uid for entry in tools} == {accounts.WORKER}
     assert len(brought[0]) == 1
     assert brought[0] == brought[1]  # the second run has found them
+    assert not (there / ".ramure" / "machines").exists()
+
+
+async def test_a_host_without_tmux_and_none_to_be_brought(
+    without, ramure_home, there, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("RAMURE_PI", parts.pi_package())
+    without("node", "npm", "pi", "tmux")
+    here = tmp_path / "bin"
+    here.mkdir()
+    for program in os.scandir("/usr/bin"):
+        if program.name != "tmux":
+            (here / program.name).symlink_to(program.path)
+    monkeypatch.setenv("PATH", str(here))
+    on_the_host = agent_process(host="ssh://own", timeout=2 * HANGS)(run_task)
+    with pytest.raises(AgentStartFailed, match=r"has no tmux.*install tmux there"):
+        await on_the_host("Write haikus.")
     assert not (there / ".ramure" / "machines").exists()
 
 

@@ -33,7 +33,7 @@ from ramure_ssh.address import Address, read_address
 from ramure_ssh.connection import Connection
 from ramure_ssh.image import SSHImage
 from ramure_ssh.login import Login
-from ramure_ssh.machine import REMOVAL, Record, SSHMachine
+from ramure_ssh.machine import REMOVAL, Record, RelayedSSHMachine, SSHMachine
 from ramure_ssh.options import Account
 from ramure_ssh.pulse import Pulse
 
@@ -91,7 +91,7 @@ class SSHBackend(Backend):
         plain = await self._make(connection, image, name, labels)
         if not image.relay:
             return plain
-        machine = RelayedMachine(plain, lease=image.lease, heartbeat=image.lease / WATCHES)
+        machine = RelayedSSHMachine(plain, lease=image.lease, heartbeat=image.lease / WATCHES)
         connection.relayed[name] = machine
         try:
             await _start_relay(machine)

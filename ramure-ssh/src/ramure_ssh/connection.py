@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import cast
 
@@ -319,6 +319,31 @@ class Connection:
             session.forget()
             raise OSError(f"{self.where}: {path}: {error}") from error
         return session
+
+    @asynccontextmanager
+    async def sftp(self) -> AsyncIterator[asyncssh.SFTPClient]:
+        """A session in which files are asked for; paths and names are as the system has them.
+
+        Raises:
+            LinkBroken, SSHError: there is no way.
+            asyncssh.Error: the host opens none.
+        """
+        ssh = await self.reach()
+        hand_back = await self._sessions.take()
+        clients: list[asyncssh.SFTPClient] = []
+
+        async def start() -> None:
+            clients.append(await ssh.start_sftp_client(path_errors="surrogateescape"))
+
+        try:
+            if not await to_end(start, OPENING):
+                raise LinkBroken(f"{self.where} opens no session: it does not answer")
+            yield clients[0]
+        finally:
+            for client in clients:
+                client.exit()
+                await to_end(client.wait_closed)
+            hand_back()
 
     async def _opened(self, session: ChannelSession, create: Callable[[], Awaitable[None]]) -> None:
         """Have a session opened by a task of ours: it ends what a cancelled caller left."""

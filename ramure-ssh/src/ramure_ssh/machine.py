@@ -19,8 +19,9 @@ from ramure._work import to_end
 from ramure.backends._marks import MARKS
 from ramure.errors import LinkBroken, MachineGone
 from ramure.machine import Command, LocalPath, Machine, Process
+from ramure.relay import RelayedMachine
 from ramure.values import ExecResult, MachineRef, PtySize
-from ramure_ssh import host
+from ramure_ssh import host, sftp
 from ramure_ssh.channel import ChannelSession
 from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
@@ -113,11 +114,13 @@ class SSHMachine(Machine):
 
     async def upload(self, local: LocalPath, remote: str) -> None:
         """See ``Machine.upload``."""
-        await Machine.upload(_Brief(self), local, remote)
+        common = partial(Machine.upload, _Brief(self), local, remote)
+        await sftp.unless_tar(self, common, partial(sftp.upload, self, local, remote))
 
     async def download(self, remote: str, local: LocalPath) -> None:
         """See ``Machine.download``."""
-        await Machine.download(_Brief(self), remote, local)
+        common = partial(Machine.download, _Brief(self), remote, local)
+        await sftp.unless_tar(self, common, partial(sftp.download, self, remote, local))
 
     async def start(
         self,
@@ -289,6 +292,22 @@ class SSHMachine(Machine):
     def _check_there(self) -> None:
         if self._gone or self.name in self.connection.warden.gone:
             raise MachineGone("it has been destroyed", machine=self.name)
+
+
+class RelayedSSHMachine(RelayedMachine):
+    """One whose commands and files go through a relay; but folders where there is no ``tar``."""
+
+    plain: SSHMachine
+
+    async def upload(self, local: LocalPath, remote: str) -> None:
+        """See ``Machine.upload``."""
+        common = partial(super().upload, local, remote)
+        await sftp.unless_tar(self.plain, common, partial(sftp.upload, self.plain, local, remote))
+
+    async def download(self, remote: str, local: LocalPath) -> None:
+        """See ``Machine.download``."""
+        common = partial(super().download, remote, local)
+        await sftp.unless_tar(self.plain, common, partial(sftp.download, self.plain, remote, local))
 
 
 class _Brief(Machine):
