@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 
+import ssh_servers
 from ending_programs import HANGS, Program
 
 PROGRAM = """
@@ -81,3 +82,33 @@ async def test_gc_removes_what_a_dead_run_has_left_on_a_host(new_server, there, 
             os.kill(left, signal.SIGKILL)
         program.process.communicate(timeout=HANGS)
         program.short.rmdir()
+
+
+SERVE = """
+import sys, time
+import ssh_servers
+
+server = ssh_servers.Server(*sys.argv[1:])
+server.start()
+print(server._process.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+async def test_the_tests_own_server_ends_with_them(sshd_there, tmp_path, there):
+    """However they end: else each run that is killed would leave one behind."""
+    command = [sys.executable, "-c", SERVE, str(tmp_path), str(there)]
+    env = {**os.environ, "PYTHONPATH": str(Path(ssh_servers.__file__).parent)}
+    async with await anyio.open_process(command, stdin=None, stderr=None, env=env) as tests:
+        with anyio.fail_after(HANGS):
+            server = int(await tests.stdout.receive())
+        assert running(server)
+        tests.send_signal(signal.SIGKILL)
+        await tests.wait()
+    try:
+        with anyio.fail_after(HANGS):
+            while running(server):
+                await anyio.sleep(0.05)
+    finally:
+        if running(server):
+            os.kill(server, signal.SIGKILL)

@@ -218,15 +218,6 @@ def by_way_of_box(box, new_server, here):
     return configure
 
 
-async def test_a_changed_key_of_the_host_on_the_way(by_way_of_box, box, provision, here, tmp_path):
-    ssh_servers.new_key(tmp_path / "other")
-    kind, key, *_ = (tmp_path / "other.pub").read_text().split()
-    wrong = f"[{box.address}]:{box.port} {kind} {key}\n"
-    known(here).write_text(known(here).read_text().replace(box.known_hosts(), wrong))
-    with pytest.raises(HostKeyChanged, match=r"way to ssh://own: ssh://box .*ssh-keygen -R"):
-        await provision(host="own")
-
-
 @pytest.mark.parametrize("file", ["none", "{}/empty"])
 async def test_an_unknown_key_of_the_host_on_the_way(by_way_of_box, provision, tmp_path, file):
     (tmp_path / "empty").write_text("")

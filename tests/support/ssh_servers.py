@@ -30,6 +30,9 @@ SetEnv HOME={home} {env}
 {more}
 """
 
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+"""A server whose tests are killed ends, too; and so do the sessions, whose clients are gone."""
+
 CLIENT = """\
 Host {alias}
   HostName {address}
@@ -118,7 +121,7 @@ class Server:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._wrap, find_sshd(), "-D", "-e", "-f", self.folder / "config"],
+                [*self._wrap, *ENDS_WITH_US, find_sshd(), "-D", "-e", "-f", self.folder / "config"],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 cwd="/",
