@@ -14,6 +14,7 @@ from docker.errors import NotFound
 
 import certificates
 import docker_engine
+import ending_programs
 import parts
 import ports
 import ssh_servers
@@ -158,16 +159,28 @@ async def test_a_computer_that_cannot_be_reached(box, make):
     box.start()
 
 
-async def test_nothing_stays_behind(box, make, backend):
-    machine = await make(DockerImage("ramure-test/shell"), host=Host("docker", "ssh", "box"))
-    [ref] = await backend.find({"ramure.run": make.run}, host=Host("docker", "ssh", "box"))
-    assert ref.data["id"] == machine.ref.data["id"]
-    await machine.destroy()
-    [site] = backend._sites.values()
-    socket = anyio.Path(site.engine._door.path)
-    assert await socket.exists()
-    await backend.aclose()
-    assert not await socket.parent.exists()
+KILLED = """
+from ramure_docker import DockerImage
+
+@agent_process
+async def main():
+    box = await machine(image=DockerImage("ramure-test/shell"), host="docker+ssh://box")
+    say(box.name)
+    say("up")
+    await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_program_leaves_nothing(box, api, tmp_path):
+    """No file, no ssh, no container."""
+    program = ending_programs.Program(tmp_path, KILLED)
+    [name] = program.hear("up")
+    program.signal(signal.SIGKILL)
+    program.end()
+    program.wait_clean(HANGS)
+    assert api.containers(all=True, filters={"name": name}) == []
 
 
 async def test_a_link_that_falls_silent(box, make):

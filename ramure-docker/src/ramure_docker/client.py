@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 
 from docker import APIClient
 from docker.tls import TLSConfig
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool
+from urllib3.connection import HTTPConnection
 
 from ramure_docker.address import Address
+
+Dial = Callable[[], socket]
+
+DIALLED = "tcp://engine:2375"
+"""What the SDK takes an engine for whose connections are dialled for it."""
 
 
 class Client(APIClient):
@@ -24,16 +34,44 @@ class Client(APIClient):
 
 
 def connect(
-    address: Address, url: str, version: str, *, timeout: int, connections: int
+    address: Address, dial: Dial | None, version: str, *, timeout: int, connections: int
 ) -> APIClient:
-    """A client for the engine at ``url``, which may only lead to ``address``. Asks nothing yet."""
-    return Client(
-        base_url=url,
+    """A client for the engine at ``address``. Asks nothing yet.
+
+    ``dial`` is called, in any thread, for its connections; None: the SDK knows how to make them.
+    """
+    client = Client(
+        base_url=address.url if dial is None else DIALLED,
         version=version,
         timeout=timeout,
         tls=_tls(address),
         max_pool_size=connections,
     )
+    if dial is not None:
+        client.mount(client.base_url, _Adapter(_dialling(dial), connections))
+    return client
+
+
+class _Adapter(HTTPAdapter):
+    """Connections of a pool of our own."""
+
+    def __init__(self, pool: type[HTTPConnectionPool], connections: int) -> None:
+        super().__init__(pool_maxsize=connections)
+        self.poolmanager.pool_classes_by_scheme = {"http": pool}
+
+
+def _dialling(dial: Dial) -> type[HTTPConnectionPool]:
+    """A pool whose connections ``dial`` makes."""
+
+    class Connection(HTTPConnection):
+        def connect(self) -> None:
+            """Connect; urllib3 sets how long the socket waits."""
+            self.sock = dial()
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    return Pool
 
 
 def _tls(address: Address) -> TLSConfig | bool:

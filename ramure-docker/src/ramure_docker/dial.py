@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 import subprocess
-import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -208,26 +206,35 @@ def _context(address: Address) -> ssl.SSLContext:
 
 
 class Door:
-    """A socket here for the SDK, which knows no system's ssh: each connection is a dialled one."""
+    """Connections for the SDK, which knows no system's ssh: each leads to a dialled one.
+
+    By pairs of sockets, which have no place in the file system where they could stay behind.
+    """
 
     def __init__(self, address: Address) -> None:
+        """Made in the loop that serves, until ``aclose``."""
         self._address = address
-        self._folder = tempfile.mkdtemp(prefix="ramure-ssh-")  # its owner's alone
-        self.path = f"{self._folder}/docker.sock"
-        self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
         self._connections: set[asyncio.Task[None]] = set()
+        self._closed = False
 
-    async def open(self) -> None:
-        """Listen until ``aclose``, which ends every connection's task."""
-        self._server = await asyncio.start_unix_server(self._come, self.path, limit=LIMIT)
+    def connect(self) -> socket.socket:
+        """A connection to the engine, or what breaks off at once. Called in a thread."""
+        ours, theirs = socket.socketpair()
+        self._loop.call_soon_threadsafe(self._come, theirs)
+        return ours
 
-    def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = self._serve(SocketStream(reader, writer))
+    def _come(self, end: socket.socket) -> None:
+        if self._closed:
+            end.close()
+            return
+        serving = self._serve(end)
         task = asyncio.create_task(serving, name=f"a connection to {self._address.url}")
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
 
-    async def _serve(self, one: ByteStream) -> None:
+    async def _serve(self, end: socket.socket) -> None:
+        one = SocketStream(*await asyncio.open_connection(sock=end, limit=LIMIT))
         with suppress(*BROKEN):
             async with one, await dial(self._address) as other, anyio.create_task_group() as tasks:
                 tasks.start_soon(_pour, one, other)
@@ -235,17 +242,12 @@ class Door:
                 tasks.cancel_scope.cancel()
 
     async def aclose(self) -> None:
-        """Listen no more."""
-        if self._server is not None:
-            self._server.close()
+        """End every connection."""
+        self._closed = True
         for task in (connections := list(self._connections)):
             task.cancel()
         if connections:
             await asyncio.wait(connections)
-        with suppress(OSError):
-            os.unlink(self.path)  # noqa: PTH108 two names, no more
-        with suppress(OSError):
-            os.rmdir(self._folder)  # noqa: PTH106
 
 
 async def _pour(source: ByteStream, target: ByteStream) -> None:

@@ -80,12 +80,14 @@ class Engine:
     async def _connect(self, machine: str) -> APIClient:
         # What cannot be reached says so more clearly here than through the SDK.
         version = await self._version(machine)
-        url = await self._url()
+        if self.address.scheme == "ssh" and self._door is None:
+            self._door = Door(self.address)
+        dial = self._door.connect if self._door else None
 
         def connect() -> APIClient:
             from ramure_docker.client import connect
 
-            return connect(self.address, url, version, timeout=PATIENCE, connections=THREADS)
+            return connect(self.address, dial, version, timeout=PATIENCE, connections=THREADS)
 
         from docker.errors import DockerException
 
@@ -93,15 +95,6 @@ class Engine:
             return await in_thread(connect, pool=POOL, size=THREADS)
         except (DockerException, OSError) as error:
             raise self._unreachable(error, machine) from error
-
-    async def _url(self) -> str:
-        """What the SDK connects to; it knows no system's ssh."""
-        if self.address.scheme != "ssh":
-            return self.address.url
-        if self._door is None:
-            self._door = Door(self.address)
-            await self._door.open()
-        return f"unix://{self._door.path}"
 
     # --- on the event loop
 
