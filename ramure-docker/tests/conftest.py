@@ -47,25 +47,42 @@ def home(monkeypatch):
         yield Path(folder)
 
 
-@pytest.fixture(scope="session")
-def engine(tmp_path_factory):
-    """The engine that all workers of this test run share."""
+def _shared(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         folder = folder.parent
     try:
-        with docker_engine.shared(Path(folder) / "docker") as engine:
+        with docker_engine.shared(Path(folder) / name) as engine:
             yield engine
     except docker_engine.Missing as error:
         parts.lacking(str(error))
 
 
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory):
+    """The engine that all workers of this test run share."""
+    yield from _shared(tmp_path_factory, "docker")
+
+
 @pytest.fixture
 def volumes_alone(engine):
-    """No other test makes or removes volumes meanwhile."""
+    """No other test removes what nobody uses meanwhile."""
     with Path(engine.folder, "volumes.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture(scope="session")
+def sets_engine(tmp_path_factory):
+    """Another one, for tests of tool sets: every container of an engine mounts those."""
+    yield from _shared(tmp_path_factory, "docker-sets")
+
+
+@pytest.fixture
+def sets_alone(sets_engine):
+    """That, for this test alone."""
+    with docker_engine.alone(sets_engine):
+        yield sets_engine
 
 
 @pytest.fixture

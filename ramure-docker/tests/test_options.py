@@ -61,3 +61,10 @@ async def test_what_makes_no_sense_is_refused(make, api, how, words):
     with pytest.raises(PlacementError, match=words):
         await make(DockerImage("ramure-test/none", **how))
     assert api.containers(all=True, filters={"label": f"ramure.run={make.run}"}) == []
+
+
+@pytest.mark.parametrize("memory", ["100m", "300m"])
+async def test_little_memory_is_the_commands_own(make, memory):
+    """No relay takes it unless somebody asks for one."""
+    box = await make(DockerImage("ramure-test/node", memory=memory))
+    assert bool(box._raising) == (memory == "300m")

@@ -52,14 +52,17 @@ async def test_in_another_folder(house, tmp_path):
     assert ended.last == f"found {tmp_path}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def engine(tmp_path_factory):
-    """The engine that all workers of this test run share."""
+    """The engine of the tests that bring tools, for this one alone."""
     folder = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         folder = folder.parent
     try:
-        with docker_engine.shared(Path(folder) / "docker") as engine:
+        with (
+            docker_engine.shared(Path(folder) / "docker-sets") as engine,
+            docker_engine.alone(engine),
+        ):
             yield engine
     except docker_engine.Missing as error:
         parts.lacking(str(error))

@@ -48,7 +48,7 @@ def require():
 
 @contextmanager
 def shared(folder):
-    """The socket's URL of the engine that everybody who names this folder shares."""
+    """The engine that everybody who names this folder shares."""
     require()
     folder.mkdir(parents=True, exist_ok=True)
     users = folder / "users"
@@ -69,6 +69,22 @@ def shared(folder):
             if not [pid for pid in users.iterdir() if _lives(int(pid.name.partition("-")[0]))]:
                 (folder / "engine.json").unlink(missing_ok=True)
                 engine.end()
+
+
+@contextmanager
+def alone(engine):
+    """No other test uses the engine meanwhile, nor finds a tool set there afterwards."""
+    with _locked(Path(engine.folder)):
+        try:
+            yield engine
+        finally:
+            with_client(engine.url, _forget_sets)
+
+
+def _forget_sets(api):
+    for volume in api.volumes(filters={"label": "ramure.tools"})["Volumes"] or []:
+        with suppress(docker.errors.APIError):  # a container that should not be there has it
+            api.remove_volume(volume["Name"])
 
 
 @contextmanager
@@ -134,6 +150,7 @@ class Engine:
                 ["setsid", "sh", "-c", background, inner, *command],
                 capture_output=True,
                 check=True,
+                env={**os.environ, "TMPDIR": self.folder},  # where containerd leaves its stacks
                 pass_fds=[door.fileno()],
             )
         self.pid = int(started.stdout)

@@ -11,9 +11,13 @@ async def run_task(
     *,
     env: dict[str, str] | None = None,
     prepare: Callable[[Machine], Awaitable[object]] | None = None,
+    machine: Callable[[], Awaitable[Machine]] | None = None,
 ) -> str:
-    """What ``@agent_process`` makes a process of; ``prepare`` is given the agent's machine."""
-    worker = await agent("worker", env=env)
+    """What ``@agent_process`` makes a process of.
+
+    ``prepare`` is given the agent's machine, which ``machine`` makes first, or the agent.
+    """
+    worker = await agent("worker", env=env, machine=await machine() if machine else None)
     if prepare is not None:
         await prepare(worker.machine)
 

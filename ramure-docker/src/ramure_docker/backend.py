@@ -157,6 +157,7 @@ class DockerBackend(Backend):
         sites, self._sites = list(self._sites.values()), {}
         self._addresses.clear()
         for site in sites:
+            await site.maker.aclose()
             await site.watch.aclose()
             if site.pulse is not None:
                 await site.pulse.aclose()

@@ -124,16 +124,23 @@ class Calls:
         self._places = anyio.Semaphore(AT_A_TIME)
         self._idle: list[BufferedByteStream] = []
 
-    async def ask(self, request: bytes, patience: float) -> tuple[int, bytes]:
+    async def ask(
+        self, request: bytes, patience: float, *, again: bool = True
+    ) -> tuple[int, bytes]:
         """The status and the body of the answer.
+
+        Args:
+            request: what is asked.
+            patience: seconds in which the answer has to be there.
+            again: it may be asked twice; else it goes over a new connection.
 
         Raises:
             what ``UNANSWERED`` lists: there is none within ``patience`` seconds.
         """
         with _within(patience):
             async with self._places:
-                # A kept connection may have ended meanwhile; what we ask may be asked twice.
-                while self._idle:
+                # A kept connection may have ended meanwhile.
+                while again and self._idle:
                     try:
                         return await self._ask(self._idle.pop(), request)
                     except (*BROKEN, IncompleteRead):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from docker import APIClient
 from docker.tls import TLSConfig
@@ -22,6 +23,12 @@ DIALLED = "tcp://engine:2375"
 
 class Client(APIClient):
     """As our own streams: no proxy, the engine's certificates, whatever the environment says."""
+
+    def create_container_from_config(
+        self, config: Any, name: str | None = None, platform: str | None = None
+    ) -> Any:
+        """What there is to ask: that is done on the event loop, where it can be given up."""
+        return config
 
     @property
     def trust_env(self) -> bool:

@@ -36,11 +36,7 @@ CONNECTING = ANSWERING = 30.0
 
 
 class Engine:
-    """A Docker engine. Kept connections; made without asking anything.
-
-    Attributes:
-        full_volumes: the keys of tool sets whose volumes are known to be full.
-    """
+    """A Docker engine. Kept connections; made without asking anything."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -50,7 +46,6 @@ class Engine:
         self._client: APIClient | None = None
         self._making = anyio.Lock()
         self._door: Door | None = None
-        self.full_volumes: set[str] = set()
 
     async def call(
         self, work: Callable[[APIClient], T], machine: str = "", *, pool: str = POOL
@@ -107,6 +102,7 @@ class Engine:
         machine: str = "",
         patience: float = ANSWERING,
         pool: str = POOL,
+        again: bool = True,
         **query: Any,
     ) -> Any:
         """Ask something that the engine answers at once; what it says, read as JSON.
@@ -120,6 +116,7 @@ class Engine:
             machine: for errors.
             patience: seconds in which the answer has to be there.
             pool: what it may have to wait for: only so many at a time of one of these.
+            again: it may be asked twice, where a connection breaks.
             query: what is asked for precisely.
 
         Raises:
@@ -128,7 +125,7 @@ class Engine:
         calls = self._pool(pool)
         request = Request(method, path, query, body).encode(await self._version(machine))
         try:
-            status, said = await calls.ask(request, patience)
+            status, said = await calls.ask(request, patience, again=again)
         except UNANSWERED as error:
             raise self._unreachable(error, machine) from error
         if status >= 400:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from inspect import signature
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ramure.errors import PlacementError
 from ramure_docker.image import DockerImage
+from ramure_docker.volumes import Volume
 
 STATE = "/run/ramure"
 """In memory: what a run keeps in a container never reaches a disk, nor a snapshot."""
@@ -35,12 +36,12 @@ OURS = {"auto_remove", "restart_policy"}
 """A container removes itself when its lease is over, and never comes again."""
 
 
-def host_config(image: DockerImage, mounted: Mapping[str, str] | None = None) -> dict[str, Any]:
+def host_config(image: DockerImage, sets: Collection[Volume] = ()) -> dict[str, Any]:
     """The arguments of ``create_host_config``. Blocking: imports the SDK.
 
     Args:
         image: what is asked for.
-        mounted: volumes that can only be read, and where.
+        sets: volumes of tool sets, which can only be read.
 
     Raises:
         PlacementError: something in it makes no sense.
@@ -51,7 +52,7 @@ def host_config(image: DockerImage, mounted: Mapping[str, str] | None = None) ->
 
     try:
         _check_options(image, set(signature(HostConfig.__init__).parameters))
-        given = _given(image, mounted or {})
+        given = _given(image, sets)
         _check_targets(image, given)
         HostConfig(DEFAULT_DOCKER_API_VERSION, **given)
     except (DockerException, TypeError, ValueError, AttributeError) as error:
@@ -69,7 +70,7 @@ def _check_options(image: DockerImage, known: set[str]) -> None:
             raise ValueError(f"options: create_host_config of the docker SDK takes no {name!r}")
 
 
-def _given(image: DockerImage, mounted: Mapping[str, str]) -> dict[str, Any]:
+def _given(image: DockerImage, sets: Collection[Volume]) -> dict[str, Any]:
     options = dict(image.options)
     given = {
         "auto_remove": True,
@@ -84,9 +85,12 @@ def _given(image: DockerImage, mounted: Mapping[str, str]) -> dict[str, Any]:
         "binds": [
             *_binds(image.volumes),
             *_more_binds(options.pop("binds", None)),
-            *(f"{volume}:{at}:ro" for volume, at in mounted.items()),
         ],
-        "mounts": [*_mounts(image), *(options.pop("mounts", None) or [])],
+        "mounts": [
+            *_mounts(image),
+            *(options.pop("mounts", None) or []),
+            *(volume.as_mount() for volume in sets),
+        ],
         "network_mode": image.network,
         "extra_hosts": dict(image.extra_hosts),
         "dns": list(image.dns),

@@ -15,6 +15,7 @@ from ramure.errors import MachineError
 from ramure.machine import Command, Machine
 from ramure.relay import RelayedMachine
 from ramure.relay.machine import HEARTBEAT
+from ramure.toolset import Progress, ToolSet, tell
 from ramure.values import Host, MachineRef, PtySize
 from ramure_docker.address import Address
 from ramure_docker.container import Container
@@ -22,6 +23,7 @@ from ramure_docker.errors import ImageNotFound
 from ramure_docker.image import DockerImage
 from ramure_docker.process import DockerProcess
 from ramure_docker.snapshot import FORK, snapshot
+from ramure_docker.volumes import Volume
 from ramure_docker.watch import Watch
 
 FORKING = 3
@@ -48,11 +50,10 @@ class PlainMachine(Machine):
         state_dir: str,
         shell: str,
         tools_dir: str | None = None,
-        mounted_tools: Mapping[str, str] | None = None,
     ) -> None:
         self.container = container
         self.name, self.workdir, self.state_dir = container.name, workdir, state_dir
-        self.tools_dir, self.mounted_tools = tools_dir, mounted_tools or {}
+        self.tools_dir = tools_dir
         self._shell = shell
         data = {"id": container.id, **container.engine.address.as_data()}
         self.ref = MachineRef("docker", container.name, data)
@@ -93,6 +94,7 @@ class DockerMachine(RelayedMachine):
         keep: Callable[[DockerMachine], Hold],
         image: DockerImage,
         host: Host,
+        sets: Mapping[str, Volume],
     ) -> None:
         """From now on this program keeps the container, and learns what happens to it.
 
@@ -102,17 +104,32 @@ class DockerMachine(RelayedMachine):
             keep: see that the container learns that this program lives, until that is closed.
             image: what it was made of, and how.
             host: where, as it was asked for.
+            sets: the tool sets that are mounted, by their names.
         """
         # On the engine's own computer the end of the connection is enough of a sign.
         here = plain.container.engine.address.here
         heartbeat = 0.0 if here else min(HEARTBEAT, image.lease / 4)
         super().__init__(plain, lease=image.lease, heartbeat=heartbeat)
-        self._image, self._host = image, host
+        self._image, self._host, self._sets = image, host, sets
         self.container, self.lease = plain.container, image.lease
         self._watch = watch
         self._hold = keep(self)
         self._raising: asyncio.Task[None] | None = None
         watch.add(self.container)
+
+    def use(self, name: str) -> bool:
+        """Have agents use the tool set of this name; False where it is not mounted."""
+        if name not in self._sets:
+            return False
+        used = {**self.mounted_tools, name: self._sets[name].folder}
+        self.mounted_tools = self.plain.mounted_tools = used
+        return True
+
+    async def equip(self, tools: ToolSet, progress: Progress = tell) -> None:
+        """See ``Machine.equip``. What the image has is used before what is at hand in a volume."""
+        if tools.name in {*self._sets} - {*self.mounted_tools} and not await tools.look(self):
+            self.use(tools.name)
+        await super().equip(tools, progress)
 
     def raise_relay(self, node: str) -> None:
         """Start the relay on the image's own Node.js; until then, and without, all works."""

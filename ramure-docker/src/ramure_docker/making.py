@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 import anyio
 from anyio import EndOfStream
@@ -17,9 +18,10 @@ from ramure.errors import MachineStartFailed, ToolSetUnavailable
 from ramure.toolset import Platform, ToolSet
 from ramure.values import Host
 from ramure_docker import pull, volumes
+from ramure_docker.chores import Chores
 from ramure_docker.container import Container, remove
-from ramure_docker.create import create
-from ramure_docker.engine import POOL, THREADS, Engine
+from ramure_docker.create import create_config
+from ramure_docker.engine import PATIENCE, POOL, THREADS, Engine
 from ramure_docker.errors import NO_SHELL, NameTaken, lacks_shell
 from ramure_docker.hostconfig import STATE, host_config
 from ramure_docker.image import DockerImage
@@ -27,16 +29,23 @@ from ramure_docker.lease import Lease
 from ramure_docker.machine import DockerMachine, Hold, PlainMachine
 from ramure_docker.pulse import Pulse
 from ramure_docker.streams import Streams
+from ramure_docker.volumes import Volume
 from ramure_docker.watch import Watch
-
-if TYPE_CHECKING:
-    from docker import APIClient
 
 COMING_UP = 60.0
 """Seconds that a container may take from its start to its first word."""
 
 RELEASING = 5.0
 """Seconds that an engine may take to free a removed container's name."""
+
+FILLING = 15.0
+"""Seconds that a volume stays locked after the end of a program that was filling it."""
+
+UNDOING = 10.0
+"""Seconds that whoever gives up a container waits for its removal, which then goes on alone."""
+
+ROOM = 256 << 20
+"""Bytes of memory with which a container gets a relay unasked; Node.js alone takes 50 MB."""
 
 READY = b"ready\n"
 
@@ -45,32 +54,18 @@ TOOLS = "/var/tmp/ramure/tools"  # noqa: S108 in a container
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A tool set that a kind of containers needs: its key, the platform, its Node.js."""
-
-    key: str
-    platform: Platform
-    node: str
-
-    @property
-    def folder(self) -> str:
-        """Where it is mounted."""
-        return volumes.folder_of(self.key)
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     """A container that is wanted.
 
     Attributes:
-        known: the tool sets that such containers need, by name; None for those that they do not.
+        needs: whether such containers need a tool set, by its name, as far as that is known.
     """
 
     image: DockerImage
     host: Host
     name: str
     labels: Mapping[str, str]
-    known: dict[str, Known | None]
+    needs: dict[str, bool] = field(default_factory=dict)
 
 
 class Maker:
@@ -78,7 +73,10 @@ class Maker:
 
     def __init__(self, engine: Engine, watch: Watch, pulse: Pulse | None) -> None:
         self._engine, self._watch, self._pulse = engine, watch, pulse
-        self._known: dict[tuple[str, DockerImage], dict[str, Known | None]] = {}
+        self._needs: dict[tuple[str, DockerImage], dict[str, bool]] = {}
+        self._full: set[str] = set()
+        self._bringing = anyio.Lock()
+        self._chores = Chores()
 
     async def provision(
         self,
@@ -92,22 +90,27 @@ class Maker:
         # What makes no sense is refused before anything is pulled.
         await in_thread(partial(host_config, image), pool=POOL, size=THREADS)
         kind = await pull.ensure(self._engine, image), image
-        order = Order(image, host, name, labels, self._known.setdefault(kind, {}))
-        if tools is not None and (found := order.known.get(tools.name)):
-            await self._bring(order, tools, found)
+        order = Order(image, host, name, labels, self._needs.setdefault(kind, {}))
         machine = await self._make(order)
-        if tools is None or tools.name in order.known:
+        if tools is None:
             return machine
         try:
-            order.known[tools.name] = found = await _look(machine, tools)
-            if found is None or not await self._bring(order, tools, found):
+            if await self._is_fit(machine, order, tools):
+                return machine
+            if not await self._bring(machine, order, tools):
                 return machine
         except BaseException:
             await machine.destroy()
             raise
-        # Mounts are decided when a container is made. So this comes once for each kind of them.
+        # Mounts are decided when a container is made. So this comes once for each set.
         await machine.destroy()
         return await self._make_again(order)
+
+    async def _is_fit(self, machine: DockerMachine, order: Order, tools: ToolSet) -> bool:
+        """Whether all is there that agents need: in the image, or at hand."""
+        if tools.name not in order.needs:
+            order.needs[tools.name] = not await tools.look(machine)
+        return not order.needs[tools.name] or machine.use(tools.name)
 
     async def _make_again(self, order: Order) -> DockerMachine:
         """As ``_make``, where there was one of this name: the engine frees it a little late."""
@@ -119,86 +122,136 @@ class Maker:
                     await anyio.sleep(0.05)
         return await self._make(order)
 
-    async def _bring(self, order: Order, tools: ToolSet, found: Known) -> bool:
-        """See that the volume is there; False where the set is not to be had."""
-        if await volumes.there(self._engine, [found.key]):
-            return True
+    async def _bring(self, machine: DockerMachine, order: Order, tools: ToolSet) -> bool:
+        """See that there is a full volume; False where the set is not to be had."""
+        platform = await machine.platform()
+        wanted = Volume(tools.key(platform), tools.name, platform, tools.node)
         try:
-            source = await tools.assemble(found.platform)
+            source = await tools.assemble(platform)
         except ToolSetUnavailable:
             return False
-        image = order.image.reference
-        await volumes.ensure(self._engine, found.key, source, image=image, labels=order.labels)
+        lock = partial(self._lock, order)
+        async with self._bringing:  # others of this program find it full
+            if not (wanted.key in self._full and wanted in await volumes.kept(self._engine)):
+                await volumes.ensure(self._engine, wanted, source, lock=lock)
+                self._full.add(wanted.key)
         return True
 
+    async def _lock(self, order: Order, wanted: Volume) -> tuple[DockerMachine, bool]:
+        """Make the container that fills a volume; tell whether that is full already."""
+        image = DockerImage(
+            order.image.reference,
+            volumes={wanted.volume: wanted.folder},
+            platform=order.image.platform,
+            network="none",
+            user="0",
+            lease=FILLING,
+        )
+        filling = replace(order, image=image, name=wanted.lock)
+        container, guard, facts = await self._start(filling, [])
+        machine = self._machine(filling, container, guard, facts)
+        return machine, wanted.key in facts["sets"].split()
+
     async def _make(self, order: Order) -> DockerMachine:
-        sets = {name: found for name, found in order.known.items() if found is not None}
-        there = await volumes.there(self._engine, [found.key for found in sets.values()])
-        sets = {name: found for name, found in sets.items() if found.key in there}
-        container, guard, facts = await self._start(order, there)
+        kept = await volumes.kept(self._engine)
+        container, guard, facts = await self._start(order, kept)
+        full = set(facts["sets"].split())
+        self._full = self._full - {volume.key for volume in kept} | full
+        fit = {
+            volume.name: volume for volume in kept if volume.key in full and _fits(volume, facts)
+        }
+        machine = self._machine(order, container, guard, facts, fit)
+        for name in fit:
+            if order.needs.get(name):
+                machine.use(name)
+        nodes = (f"{volume.folder}/{volume.node}" for volume in fit.values())
+        node = next(nodes, facts.get("node"))
+        if node is not None and _has_room(order.image):
+            machine.raise_relay(node)
+        return machine
+
+    def _machine(
+        self,
+        order: Order,
+        container: Container,
+        guard: BufferedByteStream,
+        facts: Mapping[str, str],
+        sets: Mapping[str, Volume] = MappingProxyType({}),
+    ) -> DockerMachine:
         plain = PlainMachine(
             container,
             workdir=facts["workdir"],
             state_dir=f"{STATE}/{order.name}",
             shell=facts.get("bash", "sh"),
             tools_dir=None if order.image.read_only else TOOLS,
-            mounted_tools={name: found.folder for name, found in sets.items()},
         )
-        keep = await self._keeping(guard)
-        machine = DockerMachine(plain, self._watch, keep, order.image, order.host)
-        nodes = (f"{found.folder}/{found.node}" for found in sets.values())
-        if node := next(nodes, facts.get("node")):
-            machine.raise_relay(node)
-        return machine
+        keep = self._keeping(guard)
+        return DockerMachine(plain, self._watch, keep, order.image, order.host, sets)
 
-    async def _keeping(self, guard: BufferedByteStream) -> Callable[[DockerMachine], Hold]:
+    def _keeping(self, guard: BufferedByteStream) -> Callable[[DockerMachine], Hold]:
         """How this program keeps its containers: by an open connection, or by signs of life."""
         if self._pulse is None:
             return lambda machine: Lease(machine.container, guard, machine.state_dir, machine.lease)
-        await anyio.aclose_forcefully(guard)
         return self._pulse.keep
 
     async def _start(
-        self, order: Order, keys: set[str]
+        self, order: Order, sets: Collection[Volume]
     ) -> tuple[Container, BufferedByteStream, dict[str, str]]:
         """Create and start a container; give the connection to its guard, and what that says."""
         name = order.name
-        mounted = {volumes.volume_of(key): volumes.folder_of(key) for key in keys}
-        made: list[str] = []
-
-        sign = "held" if self._pulse is None else "beat"
-
-        def make(api: APIClient) -> None:
-            made.append(
-                create(
-                    api,
-                    order.image,
-                    name=name,
-                    labels=order.labels,
-                    mounted=mounted,
-                    sign=sign,
-                )
-            )
-
+        creating = self._chores.begin(partial(self._create, order, sets), f"creating {name}")
         try:
-            await self._engine.call(make, name)
-            await self._check_mounted(keys, name)
-            guard = await self._attach(made[0], name)
+            await asyncio.wait([creating])
+            id_ = creating.result()
+            guard = await self._attach(id_, name)
             try:
-                facts = await self._come_up(made[0], guard, name)
+                facts = await self._come_up(id_, guard, name)
             except BaseException:
                 await anyio.aclose_forcefully(guard)
                 raise
-        except BaseException:  # cancelled: the thread may have made it all the same
-            for id_ in made:
-                await to_end(partial(remove, self._engine, id_, name))
+            if self._pulse is not None:  # which gives signs of life instead
+                await anyio.aclose_forcefully(guard)
+        except BaseException:  # cancelled: the engine may make it all the same
+            await to_end(partial(self._undo, name, creating=creating), UNDOING)
             raise
-        return Container(self._engine, made[0], name), guard, facts
+        return Container(self._engine, id_, name), guard, facts
 
-    async def _check_mounted(self, keys: set[str], name: str) -> None:
-        """Where a volume was removed since we looked, the engine has made an empty one for it."""
-        if keys != await volumes.there(self._engine, keys):
-            raise MachineStartFailed("its tools have just been removed; try again", machine=name)
+    async def _create(self, order: Order, sets: Collection[Volume]) -> str:
+        """Create a container, and give its id."""
+        describe = partial(
+            create_config,
+            image=order.image,
+            name=order.name,
+            labels=order.labels,
+            sets=sets,
+            sign="held" if self._pulse is None else "beat",
+        )
+        platform = {"platform": order.image.platform} if order.image.platform else {}
+        made = await self._engine.ask(
+            "POST",
+            "/containers/create",
+            await self._engine.call(describe, order.name),
+            machine=order.name,
+            patience=PATIENCE,
+            again=False,
+            name=order.name,
+            **platform,
+        )
+        return str(made["Id"])
+
+    async def _undo(self, name: str, *, creating: asyncio.Task[str]) -> None:
+        """Remove a container as soon as it has been created, also where nobody waits any longer."""
+
+        async def undo() -> None:
+            await asyncio.wait([creating])
+            if not creating.cancelled() and creating.exception() is None:
+                await remove(self._engine, creating.result(), name)
+
+        await asyncio.wait([self._chores.begin(undo, f"removing {name}")])
+
+    async def aclose(self) -> None:
+        """Wait no longer for what is still to be removed: the run's ledger knows of it."""
+        await self._chores.aclose()
 
     async def _attach(self, id_: str, name: str) -> BufferedByteStream:
         """Before the start, so that no word is lost, and no moment is without a hold."""
@@ -218,12 +271,18 @@ class Maker:
             ) from None
 
 
-async def _look(machine: DockerMachine, tools: ToolSet) -> Known | None:
-    """Which set such machines need as a volume; None where there is no need of one."""
-    if await tools.look(machine):
-        return None
-    platform = await machine.platform()
-    return Known(tools.key(platform), platform, tools.node)
+def _has_room(image: DockerImage) -> bool:
+    """Whether a relay takes nothing that the program's own commands may need."""
+    from docker.utils import parse_bytes
+
+    return image.memory is None or parse_bytes(image.memory) >= ROOM
+
+
+def _fits(volume: Volume, facts: Mapping[str, str]) -> bool:
+    """Whether a tool set is for such machines."""
+    with suppress(ValueError, KeyError):
+        return volume.platform == Platform.read(facts["platform"])
+    return False
 
 
 async def _facts(connection: BufferedByteStream, name: str) -> dict[str, str]:

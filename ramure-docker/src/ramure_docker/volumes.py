@@ -1,28 +1,33 @@
 """Tool sets as volumes: one for each kind of machine, filled once, and only ever read.
 
 A volume is there before it is full, and cannot be renamed; so its last file says that it is.
-Whoever fills one holds the only container of that name: the lock for all programs of an engine.
+Whoever fills one holds the only container of that name: the lock for all programs of an engine. As
+all containers it ends with the program that made it, however that ends.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import tarfile
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
+from anyio import from_thread
 
 from ramure._archive import pack
-from ramure._work import to_end
-from ramure.errors import MachineGone
-from ramure.toolset import Progress, tell
+from ramure.errors import MachineGone, MachineStartFailed
+from ramure.machine import Machine
+from ramure.toolset import Platform, Progress, tell
 from ramure_docker.container import inspect, remove
 from ramure_docker.engine import Engine
 from ramure_docker.errors import NameTaken
@@ -30,109 +35,146 @@ from ramure_docker.errors import NameTaken
 if TYPE_CHECKING:
     from docker import APIClient
 
-KEY = "ramure.tools"
-"""The label of such a volume: which set, for which kind of machine."""
+KEY, NAME = "ramure.tools", "ramure.tools.name"
+PLATFORM, NODE = "ramure.tools.platform", "ramure.tools.node"
+"""The labels of such a volume: what is in it, for which kind of machine; and its Node.js."""
 
 MOUNTED = "/opt/ramure"
-"""Where they are in containers, each in a folder of its key."""
+"""Where they are in containers, each in a folder of its key; ``guard.sh`` looks there."""
 
 COMPLETE = ".ramure-complete"
-STALE = 900.0
-"""Seconds after which whoever fills a volume has died."""
+
+NEVER_RAN = 60.0
+"""Seconds after which whoever made a lock and did not start it has died."""
+
+FILLED_WITHIN = 1800.0
+"""Seconds that another program may take to fill a volume: some 200 MB over a slow line."""
 
 POLL = 0.5
 CHUNK = 262_144
 
 
-def volume_of(key: str) -> str:
-    """The name of the volume of a tool set."""
-    return f"ramure-tools-{key}"
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """The volume of a tool set, for one kind of machine; whether or not there is one yet.
 
+    Attributes:
+        key: what the set is called for such machines.
+        name: the set's own name.
+        platform: the kind of machine.
+        node: path of a Node.js in it.
+    """
 
-def folder_of(key: str) -> str:
-    """Where the tool set is in containers."""
-    return f"{MOUNTED}/{key}"
+    key: str
+    name: str
+    platform: Platform
+    node: str
+
+    @property
+    def volume(self) -> str:
+        """The engine's name for it."""
+        return f"ramure-tools-{self.key}"
+
+    @property
+    def lock(self) -> str:
+        """The name of the container of whoever fills it."""
+        return f"{self.volume}-filling"
+
+    @property
+    def folder(self) -> str:
+        """Where the set is in containers."""
+        return f"{MOUNTED}/{self.key}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What says all this."""
+        kind = self.platform
+        words = f"{kind.system} {kind.arch} {kind.libc}".strip()
+        return {KEY: self.key, NAME: self.name, PLATFORM: words, NODE: self.node}
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> Volume:
+        """What labels say.
+
+        Raises:
+            KeyError, ValueError: nothing that makes sense.
+        """
+        return cls(labels[KEY], labels[NAME], Platform.read(labels[PLATFORM]), labels[NODE])
+
+    def as_mount(self) -> Any:
+        """As the SDK mounts it, to be read. Where it has been removed, an empty one comes."""
+        from docker.types import Mount
+
+        return Mount(
+            self.folder, self.volume, read_only=True, no_copy=True, labels=dict(self.labels)
+        )
 
 
 async def ensure(
     engine: Engine,
-    key: str,
+    wanted: Volume,
     source: Path,
     *,
-    image: str,
-    labels: Mapping[str, str],
+    lock: Callable[[Volume], Awaitable[tuple[Machine, bool]]],
     progress: Progress = tell,
 ) -> None:
     """See that the volume of a tool set is there, and full.
 
     Args:
         engine: where.
-        key: the set and the kind of machine.
+        wanted: the volume.
         source: the set on this computer.
-        image: any image that the engine has: a container of it is made, and never started.
-        labels: of that container.
+        lock: makes the container that fills it, which ends with this program, and says whether it
+            is full already; raises ``NameTaken`` where there is one.
         progress: is told that it takes a while.
 
     Raises:
         MachineError: it cannot be filled: no space, above all.
     """
-    told = False
-    while (helper := await _lock(engine, key, image, labels)) is None:
-        # Whoever has the lock may have died after the work.
-        if await engine.call(lambda api: _is_full(api, _locking(key))):
-            engine.full_volumes.add(key)
-            return
-        if not told:
-            progress(f"waiting for another program, which puts {key} into a volume")
-            told = True
-        await anyio.sleep(POLL)
+    helper, full = await _locked(engine, wanted, lock, progress)
     try:
-        if not await engine.call(lambda api: _is_full(api, helper)):
-            progress(f"putting {key} into a volume of the Docker engine (once)")
-            await engine.call(lambda api: _fill(api, helper, source), pool="docker-tools")
-        engine.full_volumes.add(key)
+        if not full:
+            progress(f"putting {wanted.key} into a volume of the Docker engine (once)")
+            fill = partial(_fill, container=wanted.lock, folder=wanted.folder, source=source)
+            await engine.call(fill, pool="docker-tools")
     finally:
-        await to_end(partial(remove, engine, helper, key), 30)
+        await helper.destroy()
 
 
-def _locking(key: str) -> str:
-    """The name of the container that is the lock."""
-    return f"{volume_of(key)}-filling"
-
-
-async def _lock(engine: Engine, key: str, image: str, labels: Mapping[str, str]) -> str | None:
-    """The id of the one container that may fill the volume; None where somebody else does."""
-    name = _locking(key)
-    made: list[str] = []
-
-    def make(api: APIClient) -> None:
-        api.create_volume(volume_of(key), labels={KEY: key})
-        config = api.create_host_config(binds=[f"{volume_of(key)}:{MOUNTED}"])
-        created = api.create_container(
-            image, "true", name=name, labels=dict(labels), host_config=config
-        )
-        made.append(created["Id"])
-
-    try:
-        await engine.call(make, key)
-    except NameTaken:
-        await _remove_if_stale(engine, name)
-        return None
-    except BaseException:
-        for id_ in made:
-            await to_end(partial(remove, engine, id_, name))
-        raise
-    return made[0]
+async def _locked(
+    engine: Engine,
+    wanted: Volume,
+    lock: Callable[[Volume], Awaitable[tuple[Machine, bool]]],
+    progress: Progress,
+) -> tuple[Machine, bool]:
+    told = False
+    deadline = anyio.current_time() + FILLED_WITHIN
+    while True:
+        made = {"Name": wanted.volume, "Labels": wanted.labels}
+        await engine.ask("POST", "/volumes/create", made)
+        try:
+            return await lock(wanted)
+        except NameTaken:
+            if anyio.current_time() > deadline:
+                what = f"another program has been filling a volume for {FILLED_WITHIN:g} s"
+                cure = f"`docker rm -f {wanted.lock}` ends it"
+                raise MachineStartFailed(f"{what} ({cure})") from None
+        if not told:
+            progress(f"waiting for another program, which puts {wanted.key} into a volume")
+            told = True
+        await _remove_if_stale(engine, wanted.lock)
+        await anyio.sleep(POLL)
 
 
 async def _remove_if_stale(engine: Engine, name: str) -> None:
+    """A container that runs ends with whoever made it; one that has never run does not."""
     try:
-        created = _seconds((await inspect(engine, name, name))["Created"])
+        found = await inspect(engine, name, name)
     except MachineGone:
         return
     now = _seconds((await engine.ask("GET", "/info"))["SystemTime"])  # by its own clock
-    if now - created > STALE:
-        await remove(engine, name, name)
+    if not found["State"]["Running"] and now - _seconds(found["Created"]) > NEVER_RAN:
+        await remove(engine, str(found["Id"]), name)
 
 
 def _seconds(text: str) -> float:
@@ -140,19 +182,7 @@ def _seconds(text: str) -> float:
     return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).timestamp()
 
 
-def _is_full(api: APIClient, helper: str) -> bool:
-    from docker.errors import NotFound
-
-    try:
-        stream, _ = api.get_archive(helper, f"{MOUNTED}/{COMPLETE}")
-    except NotFound:
-        return False
-    for _ in stream:
-        pass
-    return True
-
-
-def _fill(api: APIClient, helper: str, source: Path) -> None:
+def _fill(api: APIClient, *, container: str, folder: str, source: Path) -> None:
     """Stream the set into the volume, and at last the file that says so. Blocking."""
     reader, writer = os.pipe()
     with open(reader, "rb") as incoming, open(writer, "wb") as outgoing:  # noqa: PTH123 descriptors
@@ -160,14 +190,20 @@ def _fill(api: APIClient, helper: str, source: Path) -> None:
         packing = Thread(target=_pack, args=(source, outgoing, failed), name="packing a tool set")
         packing.start()
         try:
-            api.put_archive(helper, MOUNTED, iter(partial(incoming.read, CHUNK), b""))
+            api.put_archive(container, folder, _chunks(incoming))
         finally:
             incoming.close()  # whoever still writes gets an error
             packing.join()
             # The engine only says that its archive broke off; and what the close broke is no news.
             if failed and not isinstance(failed[0], BrokenPipeError):
                 raise failed[0]
-    api.put_archive(helper, MOUNTED, _mark())
+    api.put_archive(container, folder, _mark())
+
+
+def _chunks(incoming: BinaryIO) -> Iterator[bytes]:
+    while chunk := incoming.read(CHUNK):
+        from_thread.check_cancelled()
+        yield chunk
 
 
 def _pack(source: Path, target: BinaryIO, failed: list[BaseException]) -> None:
@@ -185,23 +221,26 @@ def _mark() -> bytes:
     return buffer.getvalue()
 
 
-async def there(engine: Engine, keys: Collection[str]) -> set[str]:
-    """Those of the sets that the engine has a full volume of, as far as this program knows."""
-    if not keys:
-        return set()
-    found = await engine.call(lambda api: api.volumes(filters={"label": KEY}))
-    names = {volume["Name"] for volume in found["Volumes"] or []}
-    return {key for key in keys if key in engine.full_volumes and volume_of(key) in names}
+async def kept(engine: Engine) -> list[Volume]:
+    """The volumes that there are, full or not."""
+    found = []
+    for entry in await _list(engine):
+        with suppress(KeyError, ValueError, TypeError):
+            volume = Volume.of(entry["Labels"])
+            if volume.volume == entry["Name"]:
+                found.append(volume)
+    return found
 
 
 async def unused(engine: Engine) -> list[str]:
     """The volumes of tool sets that no container mounts."""
+    return sorted(entry["Name"] for entry in await _list(engine, dangling=["true"]))
 
-    def look(api: APIClient) -> list[str]:
-        found = api.volumes(filters={"label": KEY, "dangling": True})
-        return sorted(volume["Name"] for volume in found["Volumes"] or [])
 
-    return await engine.call(look)
+async def _list(engine: Engine, **filters: list[str]) -> list[dict[str, Any]]:
+    wanted = json.dumps({"label": [KEY], **filters})
+    found = await engine.ask("GET", "/volumes", filters=wanted)
+    return found["Volumes"] or []
 
 
 async def forget(engine: Engine, volume: str) -> bool:

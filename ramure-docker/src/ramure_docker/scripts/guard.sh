@@ -1,6 +1,7 @@
 # The container's own program: the dead man's switch. $1 the machine's folder, $2 seconds between two
 # looks at the lease, $3 looks without a sign of life after which all ends, and so the container,
-# $4 "held": whoever holds the input lives; "beat": each line of it is a sign of life.
+# $4 "held": whoever holds the input lives; "beat": each line of it is a sign of life. $5 what says, run
+# by a shell, which platform this is.
 trap 'exit 0' TERM INT HUP
 umask 077
 mkdir -p "$1" && echo alive >"$1/lease" || exit 1
@@ -19,6 +20,12 @@ echo "workdir $(pwd)"
 for program in bash node; do
   path=$(command -v "$program") && echo "$program $path"
 done
+sets=
+for mark in /opt/ramure/*/.ramure-complete; do
+  [ -e "$mark" ] && mark=${mark%/*} && sets="$sets ${mark##*/}"
+done
+[ -z "$sets" ] || echo platform $(sh -c "$5")
+echo "sets $sets"
 echo ready
 cd /
 left=$3
