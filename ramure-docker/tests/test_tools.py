@@ -4,6 +4,7 @@ import sys
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
@@ -144,10 +145,10 @@ import asyncio, sys
 from pathlib import Path
 from ramure.testing._greeter import Greeter
 from ramure.values import Host
-from ramure_docker import DockerImage
+from ramure_docker import DockerImage, making
 from ramure_docker.backend import DockerBackend
-from ramure_docker.volumes import Volume
 
+making.FILLING = 4.0
 folder, set_, run = sys.argv[1:]
 image = DockerImage("ramure-test/shell", lease=4)
 how = {"name": f"{run}-it", "labels": {"ramure.run": run}}
@@ -172,16 +173,16 @@ def begun(volume, api):
 
     async def begun():
         with anyio.fail_after(HANGS):
-            while not runs(api, volume.lock):
+            while not weight().exists():
                 await anyio.sleep(0.02)
 
+    def weight():
+        # The engine answers nothing about a container while it copies into it.
+        with suppress(NotFound):
+            return Path(api.inspect_volume(volume.volume)["Mountpoint"], "share/weight")
+        return Path("/none")
+
     return begun
-
-
-def runs(api, name):
-    with suppress(NotFound):
-        return api.inspect_container(name)["State"]["Running"]
-    return False
 
 
 @pytest.fixture

@@ -72,6 +72,9 @@ class Lease:
             if process is not None:
                 await process.let_go()
 
+    async def begun(self) -> None:
+        """It holds from the start."""
+
     async def aclose(self) -> None:
         """Let go. The container ends by itself a lease later, if nobody removes it before."""
         self._task.cancel()

@@ -33,6 +33,9 @@ FORKING = 3
 class Hold(Protocol):
     """What keeps a container until it is closed."""
 
+    async def begun(self) -> None:
+        """Wait until it does."""
+
     async def aclose(self) -> None:
         """Let go."""
 
@@ -116,6 +119,10 @@ class DockerMachine(RelayedMachine):
         self._hold = keep(self)
         self._raising: asyncio.Task[None] | None = None
         watch.add(self.container)
+
+    async def kept(self) -> None:
+        """Wait until it is kept by more than its first lease."""
+        await self._hold.begun()
 
     def use(self, name: str) -> bool:
         """Have agents use the tool set of this name; False where it is not mounted."""

@@ -150,6 +150,12 @@ class Maker:
         filling = replace(order, image=image, name=wanted.lock)
         container, guard, facts = await self._start(filling, [])
         machine = self._machine(filling, container, guard, facts)
+        try:
+            # While the engine copies something into a container, it does nothing else with it.
+            await machine.kept()
+        except BaseException:
+            await machine.destroy()
+            raise
         return machine, wanted.key in facts["sets"].split()
 
     async def _make(self, order: Order) -> DockerMachine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,13 @@ class Beat:
         self._every = float(looks(machine.lease)[0])
         self._seen = time.monotonic()
         self._task: asyncio.Task[None] | None = None
+        self._begun = Future[None]()
         asyncio.run_coroutine_threadsafe(self._begin(), thread)
+
+    async def begun(self) -> None:
+        """Wait for the first sign of life, a lease at most."""
+        begun = asyncio.wrap_future(self._begun)
+        await asyncio.wait([begun], timeout=self._machine.lease)
 
     async def aclose(self) -> None:
         """No longer. The container ends by itself a lease later, if nobody removes it before."""
@@ -133,6 +140,8 @@ class Beat:
             while not ended.done():
                 with anyio.fail_after(self._machine.lease):
                     await process.stdin.send(b"\n")
+                if not self._begun.done():
+                    self._begun.set_result(None)
                 await asyncio.wait([ended], timeout=self._every)
             ended.result()
         finally:

@@ -25,7 +25,7 @@ import anyio
 from anyio import from_thread
 
 from ramure._archive import pack
-from ramure.errors import MachineGone, MachineStartFailed
+from ramure.errors import LinkBroken, MachineGone, MachineStartFailed
 from ramure.machine import Machine
 from ramure.toolset import Platform, Progress, tell
 from ramure_docker.container import inspect, remove
@@ -170,7 +170,7 @@ async def _remove_if_stale(engine: Engine, name: str) -> None:
     """A container that runs ends with whoever made it; one that has never run does not."""
     try:
         found = await inspect(engine, name, name)
-    except MachineGone:
+    except (MachineGone, LinkBroken):  # nothing is said of it while something is copied into it
         return
     now = _seconds((await engine.ask("GET", "/info"))["SystemTime"])  # by its own clock
     if not found["State"]["Running"] and now - _seconds(found["Created"]) > NEVER_RAN:
