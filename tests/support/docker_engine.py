@@ -28,6 +28,7 @@ PROGRAMS = ("busybox", "dockerd", "containerd", "runc", "iptables", "unshare", "
 GATEWAY = "172.30.77.1"
 """What containers on the bridge call the computer; in the engine's own namespace."""
 
+BARE = "ramure-test/bare"
 IMAGES = {
     "ramure-test/shell": {},
     "ramure-test/node": {"programs": [*docker_images.BASIC, "node", "tmux"], "python": True},
@@ -121,16 +122,22 @@ class Engine:
         return f"127.0.0.1:{self.port}"
 
     @classmethod
+    def prepare(cls):
+        """One that does not run yet, in a folder with a short path (unix sockets)."""
+        return cls(tempfile.mkdtemp(prefix="docker-"), 0)
+
+    @classmethod
     def start(cls, *options):
-        """Start one, in a folder with a short path (unix sockets)."""
-        engine = cls(tempfile.mkdtemp(prefix="docker-"), 0)
+        """Start one."""
+        engine = cls.prepare()
         engine.launch(*options)
         return engine
 
     def launch(self, *options):
         """Start its daemon; also after it was killed."""
+        loopback = 'busybox ifconfig lo up; exec "$0" "$@"'
         command = [
-            *("unshare", "--net", "--", "dockerd"),
+            *("unshare", "--net", "--", "sh", "-c", loopback, "dockerd"),
             *("--data-root", f"{self.folder}/root", "--exec-root", f"{self.folder}/exec"),
             *("-p", f"{self.folder}/pid", "-H", self.url, "-H", "fd://", "--mtu", "1400"),
             *("--bip", f"{GATEWAY}/24", *options),
@@ -168,11 +175,11 @@ class Engine:
             return True
         return False
 
-    def add_images(self):
-        """Give it the images that the tests use, of this computer's own programs."""
-        for name, what in IMAGES.items():
-            add_image(self.url, name, docker_images.archive(**what))
-        add_image(self.url, "ramure-test/bare", docker_images.bare())
+    def add_images(self, *names):
+        """Give it the images that the tests use, or only these, of this computer's own programs."""
+        for name in names or (*IMAGES, BARE):
+            root = docker_images.bare() if name == BARE else docker_images.archive(**IMAGES[name])
+            add_image(self.url, name, root)
 
     @property
     def host(self):

@@ -46,8 +46,11 @@ def archive(programs=BASIC, *, python=False, trees=()):
     return buffer.getvalue()
 
 
-def bare():
-    """A root file system of busybox and nothing else: no C library, no bash, no Node.js."""
+def bare(texts=()):
+    """A root file system of busybox and nothing else: no C library, no bash, no Node.js.
+
+    ``texts`` are further files: (path, content).
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         root = _Root(tar)
@@ -62,6 +65,8 @@ def bare():
                 root.link(f"/bin/{name}", "busybox")
         root.folder("/usr/bin")
         root.link("/usr/bin/env", "/bin/busybox")
+        for path, content in texts:
+            root.text(path, content)
     return buffer.getvalue()
 
 

@@ -6,8 +6,8 @@ Only what the engine's answers need: a first line, headers, and a body of known 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -37,6 +37,7 @@ class Request:
     Attributes:
         lasting: "": an answer is all. "follow": the answer goes on, read only. "upgrade": both
             directions go on.
+        headers: beyond those that are always sent. May hold secrets.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Request:
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Any = None
     lasting: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def encode(self, version: str) -> bytes:
         """As it is sent, to this version of the engine's interface; "" for none."""
@@ -56,6 +58,7 @@ class Request:
         if self.lasting == "upgrade":
             lines += ["Connection: Upgrade", "Upgrade: tcp"]
         lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
         return "\r\n".join([*lines, "", ""]).encode() + content
 
 
@@ -89,21 +92,42 @@ class Head:
 
     async def body(self, stream: BufferedByteStream) -> bytes:
         """What follows; nothing where its length is not told."""
+        said = b""
+        async with aclosing(self.pieces(stream)) as pieces:
+            async for piece in pieces:
+                said += piece
+                if len(said) > LONGEST:
+                    raise DelimiterNotFound(LONGEST)
+        return said
+
+    async def pieces(self, stream: BufferedByteStream) -> AsyncGenerator[bytes, None]:
+        """As ``body``, while it comes."""
         if self.chunked:
-            return await _chunks(stream)
-        length = int(self.headers.get("content-length", 0))
-        return await stream.receive_exactly(min(length, LONGEST))
+            async with aclosing(_chunks(stream)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        elif length := int(self.headers.get("content-length", 0)):
+            yield await stream.receive_exactly(min(length, LONGEST))
+
+    async def lines(self, stream: BufferedByteStream) -> AsyncGenerator[bytes, None]:
+        """As ``pieces``, line by line, without empty ones."""
+        rest = b""
+        async with aclosing(self.pieces(stream)) as pieces:
+            async for piece in pieces:
+                *whole, rest = (rest + piece).split(b"\n")
+                for line in filter(bytes.strip, whole):
+                    yield line
+        if rest.strip():
+            yield rest
 
 
-async def _chunks(stream: BufferedByteStream) -> bytes:
-    said = b""
+async def _chunks(stream: BufferedByteStream) -> AsyncGenerator[bytes, None]:
     while size := int((await stream.receive_until(b"\r\n", 100)).partition(b";")[0], 16):
-        if len(said) + size > LONGEST:
+        if size > LONGEST:
             raise DelimiterNotFound(LONGEST)
-        said += (await stream.receive_exactly(size + 2))[:-2]
+        yield (await stream.receive_exactly(size + 2))[:-2]
     while await stream.receive_until(b"\r\n", 65536):
         pass  # trailers
-    return said
 
 
 @contextmanager
@@ -172,10 +196,10 @@ class Calls:
 
 async def begin(
     address: Address, request: bytes, patience: float
-) -> tuple[int, bytes, BufferedByteStream]:
+) -> tuple[Head, bytes, BufferedByteStream]:
     """Ask on a connection of its own: what goes on is left on the stream, which is the caller's.
 
-    Gives the status, and the body where it is an error. Raises as ``Calls.ask``.
+    Gives the answer's beginning, and its body where it is an error. Raises as ``Calls.ask``.
     """
     connection: ByteStream | None = None
     try:
@@ -184,7 +208,7 @@ async def begin(
             stream = BufferedByteStream(connection)
             await stream.send(request)
             head = await Head.receive(stream)
-            return head.status, await head.body(stream) if head.status >= 400 else b"", stream
+            return head, await head.body(stream) if head.status >= 400 else b"", stream
     except BaseException:
         if connection is not None:
             await anyio.aclose_forcefully(connection)

@@ -7,7 +7,9 @@ connections of our own; the SDK does the long work, and builds what is said.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +18,7 @@ from anyio.streams.buffered import BufferedByteStream
 
 from ramure._work import in_thread
 from ramure_docker.address import Address
-from ramure_docker.calls import KEPT, UNANSWERED, Calls, Request, begin
+from ramure_docker.calls import KEPT, UNANSWERED, Calls, Head, Request, begin
 from ramure_docker.dial import Door
 from ramure_docker.errors import EngineUnavailable, answered, translate, unreachable
 
@@ -166,25 +168,52 @@ class Engine:
             MachineError: what the engine answers instead, or that it does not.
         """
         request = Request("POST", path, query, body, "upgrade")
-        return await self._begin(request, machine, 101, patience)
+        _, stream = await self._begin(request, machine, 101, patience)
+        return stream
 
     async def follow(self, path: str, *, machine: str = "", **query: Any) -> BufferedByteStream:
         """Ask for a stream of answers."""
         request = Request("GET", path, query, lasting="follow")
-        return await self._begin(request, machine, 200, CONNECTING)
+        _, stream = await self._begin(request, machine, 200, CONNECTING)
+        return stream
+
+    async def work(
+        self, path: str, hear: Callable[[Any], None], headers: Mapping[str, str], **query: Any
+    ) -> None:
+        """Ask for work of any length; the engine gives it up where this is cancelled.
+
+        Args:
+            path: what for.
+            hear: is called with each thing that the engine says of it meanwhile.
+            headers: of the request.
+            query: what is asked for precisely.
+
+        Raises:
+            MachineError: what the engine answers instead, or that it breaks off.
+        """
+        request = Request("POST", path, query, headers=headers)
+        head, stream = await self._begin(request, "", 200, math.inf)
+        try:
+            async with aclosing(head.lines(stream)) as lines:
+                async for line in lines:
+                    hear(json.loads(line))
+        except UNANSWERED as error:
+            raise self._unreachable(error, "") from error
+        finally:
+            await anyio.aclose_forcefully(stream)
 
     async def _begin(
         self, request: Request, machine: str, wanted: int, patience: float
-    ) -> BufferedByteStream:
+    ) -> tuple[Head, BufferedByteStream]:
         data = request.encode(await self._version(machine))
         try:
-            status, said, stream = await begin(self.address, data, patience)
+            head, said, stream = await begin(self.address, data, patience)
         except UNANSWERED as error:
             raise self._unreachable(error, machine) from error
-        if status == wanted:
-            return stream
+        if head.status == wanted:
+            return head, stream
         await anyio.aclose_forcefully(stream)
-        raise answered(status, _words(status, said), machine)
+        raise answered(head.status, _words(head.status, said), machine)
 
     async def aclose(self) -> None:
         """Let go of the kept connections; machines that are removed later get one each."""
