@@ -1,6 +1,7 @@
 """The quick start, with the real pi in a real tmux in a container, whatever its network is."""
 
 import json
+import os
 import secrets
 from contextlib import asynccontextmanager
 from functools import partial
@@ -183,6 +184,40 @@ async def test_paused_while_an_agent_works(at_work, api, home):
         await to_thread.run_sync(api.pause, worker.machine.name)
 
     await at_work(harm, "docker unpause")
+    nothing_is_left(api, home)
+
+
+# What the kernel takes first where memory is short: pi, which is its title.
+FIRST = """for process in /proc/[0-9]*; do
+  read -r name <"$process/comm" && [ "$name" = pi ] && echo 1000 >"$process/oom_score_adj"
+done
+head -c 800m /dev/zero | tail -c 700m | wc -c"""
+
+
+async def test_out_of_memory_while_an_agent_works(at_work, api, home, image):
+    image["memory"] = "600m"
+
+    async def harm(worker):
+        await worker.exec(FIRST)
+
+    await at_work(harm, "out of memory")
+    nothing_is_left(api, home)
+
+
+WORKER = 1000
+"""The number of the images' user ``worker``."""
+
+
+async def test_as_a_user_who_is_no_root(docker_host, api, home, image, way, tmp_path):
+    """What the agent makes is the user's."""
+    image |= {"network": "none", "user": "worker", "workdir": "/home/worker"}
+    script = [ToolCall("bash", command="echo made >file; stat -c '%U %n' $PWD/file"), *SCRIPT[1:]]
+    async with ScriptedModel(script) as model, way(model) as path:
+        lead_to(model, f"http://127.0.0.1:{PORT}", tmp_path / "settings")
+        for entry in (tmp_path / "settings", *(tmp_path / "settings").rglob("*")):
+            os.chown(entry, WORKER, WORKER)
+        task = quick_start(image, port_in_the_container(path))
+        assert await task("Make it.") == "worker /home/worker/file"
     nothing_is_left(api, home)
 
 

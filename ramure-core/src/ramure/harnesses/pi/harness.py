@@ -204,12 +204,12 @@ class PiSession(Session):
         async with self._watching:
             if self._ending is None:
                 try:
-                    code = await self._watch()
+                    code, starved = await self._watch()
                 except (MachineGone, FileNotFoundError) as error:
                     self._ending = Ending(str(error), expected=self._told_to_stop)
                 else:
                     await self._last_words()
-                    self._ending = self._explain(code)
+                    self._ending = self._explain(code, starved=starved)
             return self._ending
 
     async def screen(self) -> str:
@@ -256,33 +256,39 @@ class PiSession(Session):
         if shown is not None:
             self._screen = shown
 
-    async def _watch(self) -> int | None:
-        """Wait for the launcher's end; give pi's exit code where it could still write it."""
+    async def _watch(self) -> tuple[int | None, bool]:
+        """Wait for the launcher's end.
+
+        Gives pi's exit code where it could still write it, and whether memory ran out.
+        """
         while True:
             try:
                 process = await self._machine.open_process(
                     ["sh", "watch.sh"], cwd=self._spec.state_dir
                 )
                 try:
-                    said = b"".join([chunk async for chunk in process.stdout])
+                    said = b"".join([chunk async for chunk in process.stdout]).split()
                     await process.wait()
                 finally:
                     with anyio.CancelScope(shield=True):
                         await process.aclose()
-                return int(said) if said.strip().isdigit() else None
             except (LinkBroken, BrokenResourceError):  # whichever hears of a broken link first
                 await anyio.sleep(RETRY)
+            else:
+                code = next((int(word) for word in said if word.isdigit()), None)
+                return code, b"memory" in said
 
-    def _explain(self, code: int | None) -> Ending:
+    def _explain(self, code: int | None, *, starved: bool) -> Ending:
         if self._told_to_stop:
             return Ending("it was told to stop", code, self._screen, expected=True)
+        why = ": its machine ran out of memory" if starved else ""
         if code is None:
-            return Ending("its terminal (tmux) was killed", None, self._screen)
+            return Ending(f"its terminal (tmux) was killed{why}", None, self._screen)
         if code == 0:
             return Ending("pi was quit", 0, self._screen)
         if code > 128:
             name = signal.Signals(code - 128).name
-            return Ending(f"pi was killed by {name}", 128 - code, self._screen)
+            return Ending(f"pi was killed by {name}{why}", 128 - code, self._screen)
         return Ending(f"pi ended with exit code {code}", code, self._screen)
 
     async def _end(self) -> None:
