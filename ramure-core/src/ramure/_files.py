@@ -80,6 +80,8 @@ _ERRNO = {
     "not a directory": errno.ENOTDIR,
     "file exists": errno.EEXIST,
     "no space left": errno.ENOSPC,
+    "quota exceeded": errno.EDQUOT,
+    ": wrote only ": errno.ENOSPC,  # GNU tar, of what did not go in whole
     "read-only file system": errno.EROFS,
     "name too long": errno.ENAMETOOLONG,
     "neither a file nor a folder": errno.EINVAL,
