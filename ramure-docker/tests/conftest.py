@@ -103,6 +103,12 @@ def api(engine):
 
 
 @pytest.fixture
+def containers(api):
+    """The containers of a run."""
+    return lambda run: api.containers(all=True, filters={"label": f"ramure.run={run}"})
+
+
+@pytest.fixture
 async def backend(docker_host):
     backend = DockerBackend()
     yield backend

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import socket
+import sys
 import time
 from contextlib import suppress
 from getpass import getuser
@@ -18,6 +19,7 @@ import ending_programs
 import parts
 import ports
 import ssh_servers
+from container_programs import Program
 from quick_start import run_task
 from ramure import agent_process
 from ramure.errors import LinkBroken, MachineStartFailed
@@ -251,3 +253,30 @@ async def test_a_program_that_is_out_of_reach(box, make, api):
         box._process.send_signal(signal.SIGCONT)
     with anyio.fail_after(HANGS):
         await machine.destroy()
+
+
+FAR = "docker+ssh://box"
+
+
+@pytest.mark.usefixtures("box", "home")
+async def test_a_killed_program_and_its_killed_keeper(containers):
+    """The container ends by itself; no other run and no gc helps."""
+    with Program(host=FAR, lease=4) as program:
+        os.kill(program.keeper(), signal.SIGKILL)
+        program.kill()
+        assert len(containers(program.run)) == 1
+        with anyio.fail_after(HANGS):
+            while containers(program.run):
+                await anyio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("box", "home")
+async def test_gc_removes_what_is_left(containers):
+    with Program(host=FAR) as living, Program(host=FAR) as program:
+        os.kill(program.keeper(), signal.SIGKILL)
+        program.kill()
+        done = await anyio.run_process([sys.executable, "-m", "ramure", "gc"], check=False)
+        assert done.returncode == 0, done.stderr
+        assert program.machine in done.stdout.decode()
+        assert not containers(program.run)
+        assert len(containers(living.run)) == 1

@@ -2,74 +2,20 @@
 
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 
 import anyio
-import pytest
 
+from container_programs import Program
 from ramure_docker import DockerImage
 
 HANGS = 60
-
-PROGRAM = textwrap.dedent(
-    """
-    import asyncio
-    from ramure import agent_process, machine
-    from ramure_docker import DockerImage
-
-    @agent_process
-    async def main():
-        box = await machine(image=DockerImage("ramure-test/shell", lease=LEASE))
-        print(box.name, flush=True)
-        BODY
-
-    asyncio.run(main())
-    """
-)
 
 
 async def until(condition):
     with anyio.fail_after(HANGS):
         while not condition():
             await anyio.sleep(0.1)
-
-
-class Program:
-    """A program in a process of its own, with a container."""
-
-    def __init__(self, *, lease=120, body="await asyncio.sleep(1000)"):
-        text = PROGRAM.replace("LEASE", str(lease)).replace("BODY", body)
-        command = [sys.executable, "-c", text]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.machine = self.process.stdout.readline().strip()
-        self.run = self.machine.split("-")[1]
-
-    def keeper(self):
-        done = subprocess.run(
-            ["ps", "-A", "-ww", "-o", "pid,args"], capture_output=True, text=True, check=True
-        )
-        [line] = [x for x in done.stdout.splitlines() if "keeper.py" in x and self.run in x]
-        return int(line.split()[0])
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def __enter__(self):
-        assert self.machine
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-        self.process.stdout.close()
-
-
-@pytest.fixture
-def containers(api):
-    """The containers of a run."""
-    return lambda run: api.containers(all=True, filters={"label": f"ramure.run={run}"})
 
 
 async def test_a_killed_program(docker_host, containers, home):
