@@ -5,7 +5,7 @@ import io
 import tarfile
 
 import docker
-from docker_work import IMAGE, lives, measure, report
+from docker_work import IMAGE, growth, lives, measure, report
 
 client = docker.from_env()
 
@@ -33,6 +33,12 @@ class Box:
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
             return tar.extractfile(path.rpartition("/")[2]).read()
 
+    async def upload(self, here, there):
+        await self.put(there, here.read_bytes())
+
+    async def download(self, there, here):
+        here.write_bytes(await self.get(there))
+
     async def remove(self):
         self.container.remove(force=True)
 
@@ -43,7 +49,7 @@ async def make():
 
 async def main():
     box = await make()
-    taken = await measure(box)
+    taken = {**await measure(box), **await growth(box)}
     await box.remove()
     report(taken, {f"{what}, relay": seconds for what, seconds in taken.items()}, await lives(make))
     client.close()

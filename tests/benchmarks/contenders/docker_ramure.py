@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from docker_work import FILE, IMAGE, lives, measure, report
+from docker_work import FILE, IMAGE, growth, lives, measure, report
 
 from ramure.values import Host
 from ramure_docker import DockerImage
@@ -23,6 +23,12 @@ class Box:
     async def get(self, path):
         return await self.machine.read_file(path, max_bytes=len(FILE))
 
+    async def upload(self, here, there):
+        await self.machine.upload(here, there)
+
+    async def download(self, there, here):
+        await self.machine.download(there, here)
+
     async def remove(self):
         await self.machine.destroy()
 
@@ -40,7 +46,9 @@ async def main():
 
     box = await make()
     await box.machine.start_relay()
-    taken = {**await measure(Box(box.machine.plain)), **await measure(box, ", relay")}
+    plain = Box(box.machine.plain)
+    taken = {**await measure(plain), **await measure(box, ", relay")}
+    taken |= {**await growth(plain), **await growth(box, ", relay")}
     await box.remove()
     report(taken, await lives(make))
     await backend.aclose()
