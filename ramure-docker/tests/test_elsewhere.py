@@ -80,8 +80,9 @@ def tls(engine, tmp_path, monkeypatch):
 
 async def test_commands_and_files(host, backend):
     """The end of an input too, and what nobody reads."""
-    image, labels = DockerImage("ramure-test/shell"), {"ramure.run": "far"}
-    machine = await backend.provision(image, host, name="ramure-test-far", labels=labels)
+    name = f"far-{host.variant}-{os.getpid()}"  # the engine is other workers', too
+    image, labels = DockerImage("ramure-test/shell"), {"ramure.run": name}
+    machine = await backend.provision(image, host, name=f"ramure-test-{name}", labels=labels)
     try:
         await commands_and_files(machine)
     finally:

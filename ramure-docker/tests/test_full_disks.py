@@ -3,6 +3,7 @@
 import errno
 import subprocess
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -34,11 +35,11 @@ async def test_a_file_that_does_not_fit(narrow, tmp_path):
     (tmp_path / "tree/file").write_bytes(bytes(5_000_000))
     with anyio.fail_after(HANGS):
         for attempt in (
-            narrow.write_file("/narrow/file", bytes(5_000_000)),
-            narrow.upload(tmp_path / "tree/file", "/narrow/file"),
+            partial(narrow.write_file, "/narrow/file", bytes(5_000_000)),
+            partial(narrow.upload, tmp_path / "tree/file", "/narrow/file"),
         ):
             with pytest.raises(OSError, match="/narrow/file") as caught:
-                await attempt
+                await attempt()
             assert caught.value.errno == errno.ENOSPC
             assert (await narrow.exec("ls -A /narrow")).stdout == ""
         with pytest.raises(OSError, match="/narrow") as caught:
