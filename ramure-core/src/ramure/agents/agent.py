@@ -363,7 +363,7 @@ class Agent(Workplace):
             raise self.error(kind, reason, screen=ending.screen if ending else "")
 
     def error(self, kind: type[AgentError], reason: str, screen: str = "") -> AgentError:
-        """An error of this kind that names this agent and its machine."""
+        """What happened to it, as an error with its names and its last ``screen``."""
         return kind(reason, agent=self.address, machine=self.machine.name, screen=screen)
 
     # --- what its program says
