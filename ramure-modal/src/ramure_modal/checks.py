@@ -22,11 +22,12 @@ async def cloud() -> list[Problem]:
     import modal
 
     from ramure_modal.errors import unusable
+    from ramure_modal.sdk import call
 
     try:
         with anyio.fail_after(PATIENCE):
-            client: Any = await modal.Client.from_env.aio()
-            await client.hello.aio()
+            client: Any = await call(modal.Client.from_env.aio)
+            await call(client.hello.aio)
     except Exception as error:  # noqa: BLE001 whatever it is, a person is to know
         what, _, cure = unusable(error).partition("): ")
         return [Problem(f"{what})" if cure else repr(error), cure, unused=not _has_token(modal))]

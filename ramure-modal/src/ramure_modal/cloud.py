@@ -19,6 +19,7 @@ from ramure_modal import errors
 from ramure_modal.image import LONGEST, ModalImage
 from ramure_modal.sandbox import terminate
 from ramure_modal.scripts import script
+from ramure_modal.sdk import call
 
 APP = "ramure"
 """The app of sandboxes whose host names none."""
@@ -57,7 +58,7 @@ async def find_app(name: str | None, *, create: bool) -> modal.App | None:
     """
     try:
         with anyio.fail_after(ANSWER):
-            return await modal.App.lookup.aio(name or APP, create_if_missing=create)
+            return await call(modal.App.lookup.aio, name or APP, create_if_missing=create)
     except NotFoundError:
         return None
     except Exception as error:
@@ -90,7 +91,7 @@ async def build(image: modal.Image, app: modal.App, machine: str) -> modal.Image
     """
     try:
         with anyio.fail_after(BUILD):
-            return await image.build.aio(app)
+            return await call(image.build.aio, app)
     except ImageBuildError as error:
         log = await _log(image)
         text = f"Modal cannot build the image: {str(error).splitlines()[0]}"
@@ -101,10 +102,14 @@ async def build(image: modal.Image, app: modal.App, machine: str) -> modal.Image
 
 async def _log(image: modal.Image) -> str:
     lines: list[str] = []
+
+    async def tail() -> None:
+        async for entry in image.logs.tail.aio(LAST):
+            lines.append(str(entry))  # noqa: PERF401 what came before an error is kept
+
     try:
         with anyio.move_on_after(ANSWER):
-            async for entry in image.logs.tail.aio(LAST):
-                lines.append(str(entry))  # noqa: PERF401 what came before an error is kept
+            await call(tail)
     except Exception as error:  # noqa: BLE001 the build's failure is the one worth telling
         lines.append(f"(its log cannot be had: {error})")
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
@@ -129,11 +134,9 @@ async def create(
     made: list[modal.Sandbox] = []
 
     async def order() -> None:
-        made.append(
-            await modal.Sandbox.create.aio(
-                *command, app=app, image=built, name=name, tags=tags(labels), **options
-            )
-        )
+        marks = tags(labels)
+        create = partial(modal.Sandbox.create.aio, app=app, image=built, name=name, tags=marks)
+        made.append(await call(create, *command, **options))
 
     patience, once_cancelled = CREATION, CREATION
     if image.gpu is not None:
@@ -177,7 +180,7 @@ async def _undo(
     """End what may have been made, though nobody told."""
     if not made:
         try:
-            made = [s async for s in modal.Sandbox.list.aio(app_id=app.app_id, tags=tags(labels))]
+            made = await call(_list, app, labels)
         except Exception:  # noqa: BLE001 the first failure is the one worth telling; tags find it
             return
     for sandbox in made:
@@ -225,10 +228,14 @@ async def listed(app: modal.App, labels: Mapping[str, str]) -> list[modal.Sandbo
     """
     try:
         with anyio.fail_after(ANSWER):
-            found = modal.Sandbox.list.aio(app_id=app.app_id, tags=tags(labels))
-            return [sandbox async for sandbox in found]
+            return await call(_list, app, labels)
     except Exception as error:
         raise errors.in_use(error, "") from error
+
+
+async def _list(app: modal.App, labels: Mapping[str, str]) -> list[modal.Sandbox]:
+    found = modal.Sandbox.list.aio(app_id=app.app_id, tags=tags(labels))
+    return [sandbox async for sandbox in found]
 
 
 async def marks(sandbox: modal.Sandbox) -> dict[str, str]:
@@ -239,7 +246,7 @@ async def marks(sandbox: modal.Sandbox) -> dict[str, str]:
     """
     try:
         with anyio.fail_after(ANSWER):
-            return await sandbox.get_tags.aio()
+            return await call(sandbox.get_tags.aio)
     except Exception as error:
         raise errors.in_use(error, "") from error
 
@@ -252,7 +259,7 @@ async def known(sandbox_id: str, machine: str) -> modal.Sandbox | None:
     """
     try:
         with anyio.fail_after(ANSWER):
-            return await modal.Sandbox.from_id.aio(sandbox_id)
+            return await call(modal.Sandbox.from_id.aio, sandbox_id)
     except NotFoundError:
         return None
     except Exception as error:

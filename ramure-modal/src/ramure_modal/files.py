@@ -20,6 +20,7 @@ from ramure._work import in_thread, to_end
 from ramure.errors import MachineError
 from ramure.machine import LocalPath
 from ramure_modal.scripts import script
+from ramure_modal.sdk import call
 
 if TYPE_CHECKING:
     from ramure_modal.sandbox import SandboxMachine
@@ -49,7 +50,7 @@ async def upload(machine: SandboxMachine, local: LocalPath, remote: str) -> bool
     try:
         await _say(machine, path, "begin", temporary)
         async with _told(machine, path):
-            await machine.sandbox.filesystem.copy_from_local.aio(source, temporary)
+            await call(machine.sandbox.filesystem.copy_from_local.aio, source, temporary)
         await _say(machine, path, "finish", temporary, f"{status.st_mode & 0o777:o}")
     except BaseException:
         await to_end(partial(_forget, machine, path, temporary))
@@ -73,7 +74,7 @@ async def download(machine: SandboxMachine, remote: str, local: LocalPath) -> bo
     temporary = target.with_name(f".ramure-{secrets.token_hex(8)}")
     try:
         async with _told(machine, path):
-            await machine.sandbox.filesystem.copy_to_local.aio(path, temporary)
+            await call(machine.sandbox.filesystem.copy_to_local.aio, path, temporary)
         await in_thread(partial(_put, temporary, target, int(mode, 8)), pool=POOL)
     finally:
         await to_end(lambda: in_thread(partial(temporary.unlink, missing_ok=True), pool="cleanup"))

@@ -20,6 +20,7 @@ from ramure_modal.machine import ModalMachine
 from ramure_modal.pulse import Pulse
 from ramure_modal.sandbox import Facts, SandboxMachine, say, terminate
 from ramure_modal.scripts import script
+from ramure_modal.sdk import call
 
 NAME = "ramure.name"
 """The label that holds a machine's name."""
@@ -135,7 +136,7 @@ def _ref(sandbox: modal.Sandbox, app_name: str | None, name: str, **more: str) -
 
 async def _runs(sandbox: modal.Sandbox) -> bool:
     with anyio.fail_after(cloud.ANSWER):
-        return await sandbox.poll.aio() is None
+        return await call(sandbox.poll.aio) is None
 
 
 async def _prepared(

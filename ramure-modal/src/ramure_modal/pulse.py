@@ -21,6 +21,7 @@ from ramure._work import in_thread
 from ramure.backends._marks import kill_command
 from ramure_modal.errors import transient
 from ramure_modal.sandbox import say
+from ramure_modal.sdk import call
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -131,7 +132,7 @@ class _Beat:
 
     async def _runs(self) -> bool:
         try:
-            code = await self._sandbox.poll.aio()
+            code = await call(self._sandbox.poll.aio)
         except Exception:  # noqa: BLE001 an error in asking is no answer
             return True
         if code is not None:
@@ -159,10 +160,10 @@ class _Beat:
         self._tell(seen)
         if blocked and self._machine.relay is not None:
             words, data = self._machine.relay.sign_of_life
-            process = await self._sandbox.exec.aio(*words, text=False)
+            process = await call(self._sandbox.exec.aio, *words, text=False)
             process.stdin.write(data)
             process.stdin.write_eof()
-            await process.stdin.drain.aio()
+            await call(process.stdin.drain.aio)
 
     # --- its lifetime
 

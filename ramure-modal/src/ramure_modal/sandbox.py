@@ -21,6 +21,7 @@ from ramure_modal import errors, files
 from ramure_modal.image import ModalImage
 from ramure_modal.process import SandboxProcess, shell_words
 from ramure_modal.scripts import script
+from ramure_modal.sdk import call
 
 if TYPE_CHECKING:
     import modal
@@ -109,7 +110,7 @@ class SandboxMachine(Machine):
         async with self._asking:
             if self._fate is None:
                 try:
-                    code = await self.sandbox.poll.aio()
+                    code = await call(self.sandbox.poll.aio)
                 except Exception as error:  # noqa: BLE001 an error in asking is no answer
                     self._not_found(error)
                 else:
@@ -196,7 +197,8 @@ class SandboxMachine(Machine):
         await self.places.acquire_on_behalf_of(mark)
 
         async def start() -> None:
-            pipes = await self.sandbox.exec.aio(*argv, env=variables, text=False, pty=bool(pty))
+            run = partial(self.sandbox.exec.aio, env=variables, text=False, pty=bool(pty))
+            pipes: Any = await call(run, *argv)
             made.append(SandboxProcess(self, pipes, mark, pty=bool(pty)))
 
         try:
@@ -262,7 +264,7 @@ class SandboxMachine(Machine):
         from modal.exception import TimeoutError as TookTooLong
 
         try:
-            image = await self.sandbox.snapshot_filesystem.aio(timeout=SNAPSHOT)
+            image = await call(self.sandbox.snapshot_filesystem.aio, timeout=SNAPSHOT)
         except Exception as error:
             await self.check()
             if isinstance(error, TookTooLong):
@@ -281,9 +283,9 @@ class SandboxMachine(Machine):
 
 async def say(sandbox: modal.Sandbox, *words: str) -> str:
     """What a command says; raises what the SDK raises, and ``RuntimeError`` where it fails."""
-    process: Any = await sandbox.exec.aio(*words, text=False)
-    said: bytes = await process.stdout.read.aio()
-    code = await process.wait.aio()
+    process: Any = await call(sandbox.exec.aio, *words, text=False)
+    said: bytes = await call(process.stdout.read.aio)
+    code = await call(process.wait.aio)
     if code:
         raise RuntimeError(f"`{words[0]}` ended with exit code {code}")
     return said.decode("utf-8", "replace")
@@ -298,7 +300,7 @@ async def terminate(sandbox: modal.Sandbox, name: str) -> None:
     from modal.exception import NotFoundError
 
     try:
-        await sandbox.terminate.aio()
+        await call(sandbox.terminate.aio)
     except NotFoundError:
         return
     except Exception as error:
