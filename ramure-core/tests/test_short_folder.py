@@ -1,5 +1,7 @@
 """The folder of sockets whose own paths are too long: there while it is needed."""
 
+import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -105,6 +107,24 @@ def test_runs_that_come_and_go_take_it_from_nobody(temporary):
     for thread in threads:
         thread.join(HANGS)
     assert troubles == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_others_have_made_anew_is_not_removed(temporary, monkeypatch):
+    """Between the look of one who leaves and its lock, all leave and one comes."""
+    paths.short_folder()
+    lock, comes = fcntl.flock, contextlib.ExitStack()
+
+    def late(file, how):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        paths.short_folder_path().rmdir()
+        comes.enter_context(short_folder.kept_for(LONG))
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with comes:
+        short_folder.leave()
+        assert paths.short_folder_path().is_dir()
     assert list(temporary.iterdir()) == []
 
 

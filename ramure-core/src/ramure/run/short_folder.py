@@ -42,7 +42,8 @@ def leave() -> None:
     folder = paths.short_folder_path()
     with suppress(OSError), _opened(folder) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder.rmdir()
+        if _is(file, folder):  # else somebody has removed it, and somebody else made it anew
+            folder.rmdir()
 
 
 def _hold() -> int | None:
@@ -59,7 +60,7 @@ def _hold() -> int | None:
             return None
         fcntl.flock(file, fcntl.LOCK_SH)
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), paths.short_folder_path().stat()):
+            if _is(file, paths.short_folder_path()):
                 forks.withhold(file)
                 return file
         os.close(file)
@@ -73,6 +74,10 @@ def _opened(folder: Path) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def _is(file: int, folder: Path) -> bool:
+    return os.path.samestat(os.fstat(file), folder.stat())
 
 
 def _open(folder: Path) -> int:
