@@ -2,57 +2,68 @@
 # where it still runs: what cleared its environment is found as its descendant or in its session.
 # All is stopped before anything is killed, until a look finds nothing new: what was forked behind a
 # look's back is still found as the child of a parent that is there.
+# There may be thousands: `known_NUMBER` is set for each one found, and no loop reads a file.
 # Says "left" where something could not be killed.
 LC_ALL=C
 export LC_ALL
-mark=$1 root=$2 clean=0 looks=0 frozen=" "
+set -f
+mark=$1 root=$2 clean=0 looks=0 frozen= newline='
+'
+find() { eval "known_$1=1"; fresh="$fresh $1"; }
+marked() { set +f; grep -lsF -- "$mark" /proc/[0-9]*/environ 2>/dev/null; }
+processes() { set +f; grep -hs . /proc/[0-9]*/stat 2>/dev/null; }
 while [ $clean -lt 2 ]; do
   looks=$((looks + 1))
   [ $looks -lt 60 ] || { kill -9 $frozen 2>/dev/null; echo left; exit; }
   [ $looks -lt 10 ] || sleep 0.1 2>/dev/null
-  found=$frozen
-  for file in $(grep -lsF -- "$mark" /proc/[0-9]*/environ 2>/dev/null); do
-    pid=${file#/proc/}
-    pid=${pid%/environ}
-    case $found in *" $pid "*) ;; *) found="$found$pid " ;; esac
+  fresh= others=
+  for file in $(marked); do
+    pid=${file#/proc/} pid=${pid%/environ}
+    eval "known=\$known_$pid"
+    [ -n "$known" ] || find "$pid"
   done
-  processes=
-  for file in /proc/[0-9]*/stat; do
-    read -r line <"$file" || continue
-    pid=${line%% *} line=${line##*) }
+  IFS=$newline
+  set -- $(processes)
+  unset IFS
+  for line; do
+    pid=${line%% *}
+    case $pid in *[!0-9]*) continue ;; esac # the second line of a program's name
+    eval "known=\$known_$pid"
+    [ -z "$known" ] || continue
     # Of the rest: state, parent, group, session, …
-    set -- $line
+    set -- ${line##*) }
     case $1 in [ZX]) continue ;; esac
-    processes="$processes $pid:$2"
     if [ -n "$root" ] && { [ "$pid" = "$root" ] || [ "$4" = "$root" ]; }; then
-      case $found in *" $pid "*) ;; *) found="$found$pid " ;; esac
+      find "$pid"
+    else
+      others="$others $pid:$2"
     fi
-  done 2>/dev/null
+  done
   more=1
   while [ -n "$more" ]; do
-    more=
-    for entry in $processes; do
-      case $found in
-      *" ${entry%%:*} "*) ;;
-      *" ${entry#*:} "*) found="$found${entry%%:*} " more=1 ;;
-      esac
+    more= entries=$others others=
+    for entry in $entries; do
+      eval "known=\$known_${entry#*:}"
+      if [ -n "$known" ]; then
+        find "${entry%%:*}"
+        more=1
+      else
+        others="$others $entry"
+      fi
     done
-  done
-  fresh=
-  for pid in $found; do
-    case $frozen in *" $pid "*) ;; *) fresh="$fresh $pid" ;; esac
   done
   if [ -n "$fresh" ]; then
     kill -STOP $fresh 2>/dev/null
-    frozen=$found
+    frozen="$frozen $fresh"
     continue
   fi
   root=
-  if [ "$frozen" = " " ]; then
+  if [ -z "$frozen" ]; then
     clean=$((clean + 1))
   else
     clean=0
     kill -9 $frozen 2>/dev/null
-    frozen=" "
+    for pid in $frozen; do eval "known_$pid="; done
+    frozen=
   fi
 done
