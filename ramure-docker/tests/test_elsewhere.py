@@ -200,9 +200,7 @@ async def test_a_link_that_falls_silent(box, make):
             tasks.start_soon(waits)
             while not (await machine.exec("test -e /tmp/up")).ok:
                 await anyio.sleep(0.05)
-            stopped = box.sessions()
-            for session in stopped:
-                os.kill(session, signal.SIGSTOP)
+            stopped = box.silence()
     for session in stopped:
         with suppress(ProcessLookupError):
             os.kill(session, signal.SIGKILL)
@@ -239,10 +237,8 @@ async def test_a_program_that_is_out_of_reach(box, make, api):
     machine = await make(
         DockerImage("ramure-test/shell", lease=4), host=Host("docker", "ssh", "box")
     )
-    stopped = box.sessions()
     box._process.send_signal(signal.SIGSTOP)
-    for session in stopped:
-        os.kill(session, signal.SIGSTOP)
+    stopped = box.silence()
     try:
         with anyio.fail_after(HANGS):
             while api.containers(all=True, filters={"label": f"ramure.run={make.run}"}):

@@ -95,7 +95,9 @@ async def test_a_snapshot_of_a_fork_is_kept(api, backend):
 
     await main()
     with removed(api, "ramure-test/snapshot:kept"):
-        assert len(await backend.remove_caches(Host("docker"))) == 1, "the other is part of it"
+        gone = await backend.remove_caches(Host("docker"))
+        images = [it for it in gone if it.startswith("sha256:")]  # not others' tool sets
+        assert len(images) == 1, "the other is part of it"
         assert api.inspect_image("ramure-test/snapshot:kept")
     await backend.remove_caches(Host("docker"))
     assert not api.images(filters={"label": "ramure.fork=true"}, all=True)
