@@ -67,11 +67,15 @@ layers: setup ## nothing imports upward
 
 bridge: setup ## types and tests of what runs in Node.js, on both versions of it
 	export NODE_DISABLE_COMPILE_CACHE=1 JITI_FS_CACHE=false # they would stay in the temporary folder
-	for project in $(npm_projects); do
-	  scripts/quietly "$$project: types" npm --prefix "$$project" run --if-present types
-	  scripts/quietly "$$project: tests" npm --prefix "$$project" test
-	  PATH="$(node_22):$$PATH" scripts/quietly "$$project: tests, Node.js 22" npm --prefix "$$project" test
+	jobs=() code=0
+	for project in $(npm_projects); do # at once: its tests wait, most of the time
+	  scripts/quietly "$$project: types" npm --prefix "$$project" run --if-present types & jobs+=($$!)
+	  scripts/quietly "$$project: tests" npm --prefix "$$project" test & jobs+=($$!)
+	  PATH="$(node_22):$$PATH" scripts/quietly "$$project: tests, Node.js 22" \
+	    npm --prefix "$$project" test & jobs+=($$!)
 	done
+	for job in "$${jobs[@]}"; do wait "$$job" || code=$$?; done
+	exit $$code
 
 format: setup ## format the code and mend what can be mended
 	$(bin)/ruff check --fix-only --quiet .
