@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from getpass import getuser
@@ -313,3 +314,15 @@ async def test_hosts_are_remembered_once(new_server, provision, ramure_home):
     assert [str(login.address) for login in known.read()] == ["own"]
     (ramure_home / "ssh-hosts.json").write_text("{")
     assert known.read() == []
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+async def test_names_that_a_shell_keeps_for_itself(new_server, provision, there, shell):
+    """To export UID ends a script of bash's, where that is the host's sh."""
+    (there / "bin").mkdir()
+    (there / "bin/sh").symlink_to(shutil.which(shell))
+    new_server(env={"PATH": f"{there}/bin:/usr/bin:/bin"})
+    machine = await provision(host="own")
+    env = {"UID": "77", "RANDOM": "a b", "PPID": "78", "ordinary": "79"}
+    said = (await machine.exec(["env", "-0"], env=env, check=True)).stdout.split("\0")
+    assert {f"{name}={value}" for name, value in env.items()} <= {*said}

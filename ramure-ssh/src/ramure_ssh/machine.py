@@ -27,7 +27,7 @@ from ramure_ssh.connection import Connection
 from ramure_ssh.errors import UnfitAccount
 from ramure_ssh.image import LEASE
 from ramure_ssh.process import Killer, SocketProcess, SSHProcess
-from ramure_ssh.script import BOOT, READ, exports, new_word, quote, words
+from ramure_ssh.script import BOOT, READ, exports, given, new_word, quote, words
 
 REMOVAL = 30.0
 """Seconds that the removal of a machine may take."""
@@ -214,10 +214,11 @@ class SSHMachine(Machine):
             f"m={word};d={quote(self.state_dir)};w={quote(where)};",
             _identity(user) if user else "",
             WHERE,
-            exports({**self.record.env, **env}),
+            exports(env := {**self.record.env, **env}),
             marks,
             f"set -- {words(items)};",
             PROGRAM if not isinstance(command, str) else "",
+            f'set -- {words(own)} "$@";' if (own := given(env)) else "",
             f'[ ! -e "$d/no-{mark}" ]||exit 1;',
             'echo "$m ok $$";exec "$@"',
         ]

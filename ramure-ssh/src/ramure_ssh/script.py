@@ -20,6 +20,12 @@ BOOT = f"exec sh -c '{READ}'"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+_SHELLS_OWN = re.compile(
+    "E?UID|PPID|GROUPS|DIRSTACK|FUNCNAME|LINENO|HISTCMD|SHELLOPTS|S?RANDOM|SECONDS"
+    "|EPOCH(SECONDS|REALTIME)|BASH(OPTS|PID|_ARGV0|_COMMAND|_SUBSHELL|_VERSINFO)"
+)
+"""What bash keeps for itself: to export it ends the script, or gives it another value."""
+
 
 def quote(text: str) -> str:
     """One word of a line that begins with ``line``'s first words; newlines, too."""
@@ -38,7 +44,7 @@ def words(items: Sequence[str]) -> str:
 
 
 def exports(env: Mapping[str, str]) -> str:
-    """What puts ``env`` into the environment.
+    """What puts ``env`` into the environment, but for what bash would not have (``given``).
 
     Raises:
         UsageError: a name that no shell could export.
@@ -48,7 +54,17 @@ def exports(env: Mapping[str, str]) -> str:
             raise UsageError(
                 f"{name!r} cannot be the name of an environment variable on an SSH host"
             )
-    return "".join(f"export {name}={quote(value)};" for name, value in env.items())
+    common = ((name, value) for name, value in env.items() if not _SHELLS_OWN.fullmatch(name))
+    return "".join(f"export {name}={quote(value)};" for name, value in common)
+
+
+def given(env: Mapping[str, str]) -> list[str]:
+    """Words in front of a command that give it what ``exports`` leaves out.
+
+    Such a value is an argument until the command itself runs; it is a number by its name's nature.
+    """
+    own = [f"{name}={value}" for name, value in env.items() if _SHELLS_OWN.fullmatch(name)]
+    return ["env", *own] if own else []
 
 
 @cache
