@@ -1,7 +1,5 @@
 """What a function becomes for a model (name, description, schema), and what cannot be a tool."""
 
-import dataclasses
-import enum
 import functools
 import json
 import threading
@@ -12,39 +10,13 @@ from typing import Annotated, Any, Literal, Optional
 
 import pydantic
 import pytest
-from typing_extensions import TypedDict
 
 from ramure.errors import InvalidTool
 from ramure.tools import Tool, WrongArguments
+from tool_values import Colour, Item, Options, Point, finish
 
 HANGS = 20
 """Seconds after which something hangs."""
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Item(pydantic.BaseModel):
-    name: str
-    price: float = 0.0
-    parts: list["Item"] = []
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-class Options(TypedDict, total=False):
-    depth: int
-
-
-async def finish(summary: str, count: int = 3):
-    """Call with your result."""
-    return f"{summary} {count}"
 
 
 def field(annotation, default=...):

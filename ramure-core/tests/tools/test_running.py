@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import dataclasses
 import enum
 import subprocess
 import sys
@@ -15,38 +14,12 @@ import anyio
 import msgspec
 import pydantic
 import pytest
-from typing_extensions import TypedDict
 
 from ramure.tools import Tool, WrongArguments, schema, signature
+from tool_values import Item, Point, finish
 
 HANGS = 20
 """Seconds after which something hangs."""
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Item(pydantic.BaseModel):
-    name: str
-    price: float = 0.0
-    parts: list["Item"] = []
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-class Options(TypedDict, total=False):
-    depth: int
-
-
-async def finish(summary: str, count: int = 3):
-    """Call with your result."""
-    return f"{summary} {count}"
 
 
 async def run(function, arguments=None, **options):

@@ -1,43 +1,14 @@
 """Arguments of a call: what is taken, what is refused, and in which words."""
 
-import dataclasses
-import enum
 from datetime import date
 from typing import Literal
 
-import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typing_extensions import TypedDict
 
 from ramure.tools import Tool, WrongArguments
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Item(pydantic.BaseModel):
-    name: str
-    price: float = 0.0
-    parts: list["Item"] = []
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
-
-
-class Options(TypedDict, total=False):
-    depth: int
-
-
-async def finish(summary: str, count: int = 3):
-    """Call with your result."""
-    return f"{summary} {count}"
+from tool_values import Colour, Item, Point, finish
 
 
 def test_arguments_may_be_json_text():
