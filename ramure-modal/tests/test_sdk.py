@@ -22,26 +22,27 @@ anyio.run(main)
 """
 
 
-async def slowly(end):
+async def slowly(scope, end):
     """As the SDK does: it carries the cancellation to its thread, and waits for the end there."""
     try:
+        scope.cancel()
         await anyio.sleep(HANGS)
     finally:
-        await anyio.sleep(0.05)  # whoever is cancelled a second time does not come further
+        await anyio.sleep(0.1)  # whoever is cancelled a second time does not come further
         end.append("over")
 
 
 async def test_a_scope_cancels_once():
     end = []
-    with anyio.move_on_after(0.01):
-        await call(slowly, end)
+    with anyio.fail_after(HANGS), anyio.CancelScope() as scope:
+        await call(slowly, scope, end)
     assert end == ["over"]
 
 
 async def test_a_call_that_does_not_end_is_cancelled_again(monkeypatch):
     monkeypatch.setattr("ramure_modal.sdk.GRACE", 0.01)
-    with anyio.fail_after(HANGS), anyio.move_on_after(0.01):
-        await call(slowly, end := [])
+    with anyio.fail_after(HANGS), anyio.CancelScope() as scope:
+        await call(slowly, scope, end := [])
     assert end == []
 
 
