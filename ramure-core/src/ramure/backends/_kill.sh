@@ -1,7 +1,8 @@
 # Kills a command with all that it started. $1 the mark in their environment; $2 the command's number
-# where it still runs: what cleared its environment is found as its descendant or in its session.
+# where it still runs: what cleared its environment is found as its descendant, in its group or session.
 # All is stopped before anything is killed, until a look finds nothing new: what was forked behind a
-# look's back is still found as the child of a parent that is there.
+# look's back is still found as the child of a parent that is there. The command's group first, at one
+# blow: thousands that run would leave no time to look.
 # There may be thousands: `known_NUMBER` is set for each one found, and no loop reads a file.
 # Says "left" where something could not be killed.
 LC_ALL=C
@@ -12,6 +13,7 @@ mark=$1 root=$2 clean=0 looks=0 frozen= newline='
 find() { eval "known_$1=1"; fresh="$fresh $1"; }
 marked() { set +f; grep -lsF -- "$mark" /proc/[0-9]*/environ 2>/dev/null; }
 processes() { set +f; grep -hs . /proc/[0-9]*/stat 2>/dev/null; }
+[ -z "$root" ] || kill -STOP "-$root" 2>/dev/null
 while [ $clean -lt 2 ]; do
   looks=$((looks + 1))
   [ $looks -lt 60 ] || { kill -9 $frozen 2>/dev/null; echo left; exit; }
@@ -33,11 +35,10 @@ while [ $clean -lt 2 ]; do
     # Of the rest: state, parent, group, session, …
     set -- ${line##*) }
     case $1 in [ZX]) continue ;; esac
-    if [ -n "$root" ] && { [ "$pid" = "$root" ] || [ "$4" = "$root" ]; }; then
-      find "$pid"
-    else
-      others="$others $pid:$2"
-    fi
+    case $root in
+    "$pid" | "$3" | "$4") find "$pid" ;;
+    *) others="$others $pid:$2" ;;
+    esac
   done
   more=1
   while [ -n "$more" ]; do
