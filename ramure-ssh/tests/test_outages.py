@@ -110,7 +110,7 @@ async def test_a_plain_command_waits_for_the_server(new_server, provision):
 async def test_a_time_out_is_kept_on_both_sides(new_server, provision, there, relay):
     server = new_server()
     machine = await provision(host="own", relay=relay, lease=12)
-    result = []
+    result, silenced = [], []
 
     async def run():
         result.append(await machine.exec("echo $$ >up; exec sleep 1000", timeout=3))
@@ -123,15 +123,14 @@ async def test_a_time_out_is_kept_on_both_sides(new_server, provision, there, re
             if relay:
                 server.stop(rudely=True)
             else:
-                for session in server.sessions():  # as a pulled cable: nobody hears of it
-                    os.kill(session, signal.SIGSTOP)
+                silenced = server.silence()  # as a pulled cable: nobody hears of it
                 server.stop()
         assert result[0].timed_out
         assert result[0].duration < 3 + 4
         await until(lambda: not running(pid))
         assert alive(there)  # by the deadline, not by the lease
-    for session in server.sessions() if server._process else []:
-        os.kill(session, signal.SIGCONT)
+    for session in silenced:
+        os.kill(session, signal.SIGKILL)  # a stopped one would stay for ever
     await machine.connection.aclose() if not relay else None
     await until(lambda: not alive(there))
 
