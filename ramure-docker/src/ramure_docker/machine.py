@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
-from anyio import to_thread
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ramure._exec import check_command
 from ramure._files import absolute
+from ramure._work import in_thread
 from ramure.errors import MachineError
 from ramure.machine import Command, LocalPath, Machine
 from ramure.relay import RelayedMachine
@@ -166,7 +168,9 @@ class DockerMachine(RelayedMachine):
 
     async def upload(self, local: LocalPath, remote: str) -> None:
         """See ``Machine.upload``."""
-        way = self._way(plain=self._here and await to_thread.run_sync(_is_large, local))
+        way = self._way(
+            plain=self._here and await in_thread(partial(_is_large, local), pool="looks")
+        )
         await way.upload(local, remote)
 
     async def download(self, remote: str, local: LocalPath) -> None:
@@ -231,7 +235,7 @@ class DockerMachine(RelayedMachine):
 def _is_large(local: LocalPath) -> bool:
     """Whether a file, or all that is in a folder, is; what cannot be read is nothing."""
     size = 0
-    for path in (Path(local), *Path(local).rglob("*")):
+    for path in chain([Path(local)], Path(local).rglob("*")):
         with suppress(OSError):
             size += path.lstat().st_size
         if size >= LARGE:

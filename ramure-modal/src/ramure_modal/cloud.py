@@ -134,9 +134,8 @@ async def create(
     made: list[modal.Sandbox] = []
 
     async def order() -> None:
-        marks = tags(labels)
-        create = partial(modal.Sandbox.create.aio, app=app, image=built, name=name, tags=marks)
-        made.append(await call(create, *command, **options))
+        make = partial(modal.Sandbox.create.aio, app=app, image=built, name=name)
+        made.append(await call(make, *command, tags=tags(labels), **options))
 
     patience, once_cancelled = CREATION, CREATION
     if image.gpu is not None:
