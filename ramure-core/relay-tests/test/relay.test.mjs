@@ -23,6 +23,11 @@ afterEach(async () => {
   await until(() => !existsSync(client.folder));
 });
 
+/** So long does something sleep that no other test's does, nor this one's on another Node.js. */
+function seconds(number) {
+  return `${number}${String(process.pid).padStart(8, "0")}`;
+}
+
 function runs(text) {
   return readdirSync("/proc").some((pid) => {
     try {
@@ -107,7 +112,7 @@ test("all that happens while nobody is attached is told afterwards, once", async
 });
 
 test("a deadline is kept while nobody is attached", async () => {
-  const mark = `100${process.pid}`;
+  const mark = seconds(1);
   const id = client.process(`setsid sleep ${mark} & (setsid sleep ${mark} &) ; sleep ${mark}`, { timeout: 0.5 });
   await until(() => runs(mark));
   client.detach();
@@ -117,7 +122,7 @@ test("a deadline is kept while nobody is attached", async () => {
 });
 
 test("killing kills what left its session, and says so", async () => {
-  const mark = `200${process.pid}`;
+  const mark = seconds(2);
   const id = client.process(`(setsid sleep ${mark} &); setsid env -i sleep ${mark} & sleep ${mark}`);
   await until(() => runs(mark));
   client.send(encodeJson(Kind.MESSAGE, id, { kill: true }));
@@ -127,7 +132,7 @@ test("killing kills what left its session, and says so", async () => {
 });
 
 test("killing outruns what forks, and clears its environment, while it is looked for", async () => {
-  const mark = `400${process.pid}`;
+  const mark = seconds(4);
   const id = client.process(`echo go; for i in $(seq 400); do setsid env -i sleep ${mark} & done; wait`);
   await until(() => client.heard.some((it) => it.text === "go\n"));
   client.send(encodeJson(Kind.MESSAGE, id, { kill: true }));
@@ -135,8 +140,21 @@ test("killing outruns what forks, and clears its environment, while it is looked
   assert.ok(!runs(mark));
 });
 
+test("killing waits for who is amid a fork", { timeout: 60_000 }, async () => {
+  for (let i = 0; i < 4; i++) {
+    const mark = seconds(6);
+    const id = client.process(["python3", join(import.meta.dirname, "slow_fork.py"), mark]);
+    await until(() => client.heard.some((it) => it.channel === id && it.text?.startsWith("go")));
+    await sleep(30 * i);
+    client.send(encodeJson(Kind.MESSAGE, id, { kill: true }));
+    await client.told(id, "killed");
+    await sleep(200); // one that gets away has another's command line first
+    assert.ok(!runs(mark));
+  }
+});
+
 test("letting go of a command that runs kills it", async () => {
-  const mark = `300${process.pid}`;
+  const mark = seconds(3);
   const id = client.process(["sleep", mark]);
   await until(() => runs(mark));
   client.send(encode(Kind.CLOSE, id));
@@ -184,7 +202,7 @@ test("a door: a socket that only its owner can reach", async () => {
 });
 
 test("without a program, all ends with the lease", async () => {
-  const mark = `400${process.pid}`;
+  const mark = seconds(5);
   const folder = start(0.5);
   const other = new Client(folder);
   await other.attach();

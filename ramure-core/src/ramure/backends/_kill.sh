@@ -1,18 +1,26 @@
 # Kills a command with all that it started. $1 the mark in their environment; $2 the command's number
 # where it still runs: what cleared its environment is found as its descendant, in its group or session.
 # All is stopped before anything is killed, until a look finds nothing new: what was forked behind a
-# look's back is still found as the child of a parent that is there. The command's group first, at one
+# look's back is still found as the child of a parent that is there. Who is told to stop amid a fork ends
+# that first: so the next look waits until all have stopped. The command's group first, at one
 # blow: thousands that run would leave no time to look.
 # There may be thousands: `known_NUMBER` is set for each one found, and no loop reads a file.
 # Says "left" where something could not be killed.
 LC_ALL=C
 export LC_ALL
 set -f
-mark=$1 root=$2 clean=0 looks=0 frozen= newline='
+mark=$1 root=$2 clean=0 looks=0 waits=0 frozen= newline='
 '
 find() { eval "known_$1=1"; fresh="$fresh $1"; }
 marked() { set +f; grep -lsF -- "$mark" /proc/[0-9]*/environ 2>/dev/null; }
 processes() { set +f; grep -hs . /proc/[0-9]*/stat 2>/dev/null; }
+# Of these, the threads that run, or sleep and have yet to hear of a signal.
+running() {
+  threads=
+  for pid; do threads="$threads /proc/$pid/task/[0-9]*/stat"; done
+  set +f
+  grep -hs ') [RS] [0-9-][0-9 -]*$' $threads
+}
 [ -z "$root" ] || kill -STOP "-$root" 2>/dev/null
 while [ $clean -lt 2 ]; do
   looks=$((looks + 1))
@@ -56,6 +64,10 @@ while [ $clean -lt 2 ]; do
   if [ -n "$fresh" ]; then
     kill -STOP $fresh 2>/dev/null
     frozen="$frozen $fresh"
+    while [ $waits -lt 100 ] && [ -n "$(running $fresh)" ]; do
+      waits=$((waits + 1))
+      sleep 0.01 2>/dev/null
+    done
     continue
   fi
   root=

@@ -10,6 +10,7 @@ import os
 import time
 from collections import defaultdict
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ramure.backends._looks import Looks
@@ -46,7 +47,8 @@ def kill_tree(mark: str, root: int | None = None) -> bool:
             return False
         look = _looks.fresh()
         found = [pid for pid, marks in look.items() if mark in marks or _rooted(pid, root)]
-        if (found or frozen) and _freeze(found, list(look), frozen):
+        if (found or frozen) and (fresh := _freeze(found, list(look), frozen)):
+            _await_stop(fresh, deadline)
             continue
         clean = 0 if frozen else clean + 1
         _kill(frozen)
@@ -66,14 +68,15 @@ def _session(pid: int) -> int | None:
     return None
 
 
-def _freeze(found: list[int], pids: list[int], frozen: dict[int, psutil.Process]) -> bool:
-    """Stop these and all descendants among ``pids``; False where all that runs was stopped before.
+def _freeze(found: list[int], pids: list[int], frozen: dict[int, psutil.Process]) -> list[int]:
+    """Stop these and all descendants among ``pids``. ``frozen`` holds what is stopped before.
 
-    ``frozen`` holds what is stopped, and is added to.
+    Returns:
+        What was not, and is in ``frozen`` now.
     """
     import psutil  # slow, and mostly there is nothing to kill
 
-    known = len(frozen)
+    fresh = []
     found = list(dict.fromkeys([*frozen, *found]))
     for pid in found + _descendants(found, pids):
         with suppress(psutil.Error):  # it has ended meanwhile
@@ -81,7 +84,23 @@ def _freeze(found: list[int], pids: list[int], frozen: dict[int, psutil.Process]
             if pid not in frozen and process.status() != psutil.STATUS_ZOMBIE:
                 process.suspend()
                 frozen[pid] = process
-    return len(frozen) > known
+                fresh.append(pid)
+    return fresh
+
+
+def _await_stop(pids: list[int], deadline: float) -> None:
+    """Wait until all have stopped: one amid a fork ends that first, with a child to be found."""
+    while any(map(_runs, pids)) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a thread of it runs, or sleeps and has yet to hear of a signal. Linux only."""
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has ended
+            if status.read_bytes().rpartition(b") ")[2].startswith((b"R", b"S")):
+                return True
+    return False
 
 
 def _kill(frozen: dict[int, psutil.Process]) -> None:

@@ -22,17 +22,33 @@ export async function killTree(mark, root = null) {
   while (clean < 2 && Date.now() < deadline) {
     const found = members(mark, root, frozen); // one look can miss what forks and ends behind its back
     const fresh = found.filter((pid) => !frozen.has(pid));
-    for (const pid of fresh) {
-      kill(pid, "SIGSTOP");
-      frozen.add(pid);
+    if (fresh.length) {
+      const told = fresh.filter((pid) => kill(pid, "SIGSTOP"));
+      for (const pid of fresh) frozen.add(pid);
+      await stopped(told, deadline);
+      continue;
     }
-    if (fresh.length) continue;
     root = null;
     killAll(frozen);
     clean = found.length ? 0 : clean + 1;
     await sleep(3);
   }
   killAll(frozen);
+}
+
+/** Wait until all have stopped: who is told to amid a fork ends that first, with a child to be found. */
+async function stopped(pids, deadline) {
+  while (pids.some(runs) && Date.now() < deadline) await sleep(1);
+}
+
+/** Whether a thread of it runs, or sleeps and has yet to hear of a signal. Where there is no /proc, none. */
+function runs(pid) {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`).map((thread) => stat(`${pid}/task/${thread}`));
+    return threads.some((it) => it?.state === "R" || it?.state === "S");
+  } catch {
+    return false; // it has ended
+  }
 }
 
 /** The youngest first: a parent's end would wake the stopped children that it leaves. */
@@ -43,9 +59,9 @@ function killAll(frozen) {
 
 export function kill(pid, signal = "SIGKILL") {
   try {
-    process.kill(pid, signal);
+    return process.kill(pid, signal);
   } catch {
-    // it has ended, or is somebody else's
+    return false; // it has ended, or is somebody else's
   }
 }
 
@@ -59,7 +75,7 @@ function members(mark, root, known) {
     for (const { pid, parent } of processes) if (found.has(parent)) found.add(pid);
   }
   found.delete(process.pid);
-  return processes.filter((it) => found.has(it.pid) && !it.zombie).map((it) => it.pid);
+  return processes.filter((it) => found.has(it.pid) && it.state !== "Z").map((it) => it.pid);
 }
 
 function table() {
@@ -77,7 +93,7 @@ function stat(pid) {
     const text = readFileSync(`/proc/${pid}/stat`, "latin1");
     // The name, in brackets, may hold anything.
     const [state, parent, , session] = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { pid: +pid, parent: +parent, session: +session, zombie: state === "Z" };
+    return { pid: +pid, parent: +parent, session: +session, state };
   } catch {
     return null; // it has ended
   }
@@ -87,7 +103,7 @@ function tableOfPs() {
   const { stdout } = spawnSync("ps", ["-A", "-o", "pid=,ppid=,pgid=,stat="], { encoding: "utf8" });
   return (stdout ?? "").trim().split("\n").map((line) => {
     const [pid, parent, session, state = ""] = line.trim().split(/\s+/);
-    return { pid: +pid, parent: +parent, session: +session, zombie: state.startsWith("Z") };
+    return { pid: +pid, parent: +parent, session: +session, state: state.charAt(0) };
   });
 }
 
