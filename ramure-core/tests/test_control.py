@@ -240,6 +240,37 @@ async def test_a_client_may_close_its_side_and_still_be_answered(server, path):
         assert (await client.hear())["result"] == "hm"
 
 
+async def test_a_client_that_takes_its_last_bytes_late_hurts_nobody(server, path):
+    for size in range(100_000, 400_000, 20_000):  # some stay behind in the server's own buffer
+        async with await anyio.connect_unix(path) as stream:
+            client = Client(stream)
+            await client.say(
+                {"jsonrpc": "2.0", "id": 1, "method": "echo", "params": {"text": "x" * size}}
+            )
+            await stream.send_eof()
+            await anyio.sleep(0.1)
+            assert len((await client.hear())["result"]) == size
+            assert await client.is_closed()
+
+
+async def test_what_goes_wrong_on_one_connection_ends_no_other(server, path, monkeypatch):
+    async def wrong(connection):
+        await connection._close()
+        raise ValueError("as nobody foresaw")
+
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, about: told.append(about))
+    with monkeypatch.context() as patch:
+        patch.setattr(rpc.Connection, "serve", wrong)
+        async with await anyio.connect_unix(path):
+            with anyio.fail_after(PATIENCE):
+                while not told:
+                    await anyio.sleep(0.01)
+    assert str(told[0]["exception"]) == "as nobody foresaw"
+    async with await anyio.connect_unix(path) as stream:
+        assert (await Client(stream).ask("echo", text="x"))["result"] == "x"
+
+
 async def test_an_upgrade_turns_the_connection_into_frames(client):
     assert (await client.ask("shout"))["result"] == {"ready": True}
     await client.say({"data": "hello"})

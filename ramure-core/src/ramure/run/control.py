@@ -84,6 +84,9 @@ class Control:
                 await connection.refuse(f"the run has {MAX_CONNECTIONS} connections already")
             else:
                 await connection.serve()
+        except Exception as error:  # noqa: BLE001 of one connection: the run answers others
+            about = {"message": "a connection to the control socket failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(about)
         finally:
             self._connections -= 1
 

@@ -142,7 +142,10 @@ class Connection:
             with anyio.move_on_after(FAREWELL), suppress(OSError):
                 await self._writer.wait_closed()
         finally:
-            self._writer.transport.abort()
+            # A transport that has sent its last bytes after its close has forgotten its loop, and
+            # CPython 3.11 does not see that there is nothing to abort.
+            with suppress(AttributeError):
+                self._writer.transport.abort()
 
     async def _handle(self, line: bytes | None, frames: Frames) -> None:
         try:
