@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BOUND = 5.0
 """Seconds after which killing gives up: what is left then is stuck in the kernel."""
 
+STOPPING = 2.0
+"""Seconds for what is told to stop; what has not by then can do nothing: a frozen container."""
+
 _looks = Looks()
 
 
@@ -48,7 +51,7 @@ def kill_tree(mark: str, root: int | None = None) -> bool:
         look = _looks.fresh()
         found = [pid for pid, marks in look.items() if mark in marks or _rooted(pid, root)]
         if (found or frozen) and (fresh := _freeze(found, list(look), frozen)):
-            _await_stop(fresh, deadline)
+            _await_stop(fresh)
             continue
         clean = 0 if frozen else clean + 1
         _kill(frozen)
@@ -88,8 +91,9 @@ def _freeze(found: list[int], pids: list[int], frozen: dict[int, psutil.Process]
     return fresh
 
 
-def _await_stop(pids: list[int], deadline: float) -> None:
+def _await_stop(pids: list[int]) -> None:
     """Wait until all have stopped: one amid a fork ends that first, with a child to be found."""
+    deadline = time.monotonic() + STOPPING
     while any(map(_runs, pids)) and time.monotonic() < deadline:
         time.sleep(0.0005)
 

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 export const MARKS = "RAMURE_MARKS";
 const BOUND = 5000; // ms after which killing gives up: what is left is stuck in the kernel
+const STOPPING = 2000; // ms for what is told to stop; what does not by then can do nothing: a frozen container
 
 /**
  * Kill what carries `mark`, descends from `root` or is in its session.
@@ -25,7 +26,7 @@ export async function killTree(mark, root = null) {
     if (fresh.length) {
       const told = fresh.filter((pid) => kill(pid, "SIGSTOP"));
       for (const pid of fresh) frozen.add(pid);
-      await stopped(told, deadline);
+      await stopped(told);
       continue;
     }
     root = null;
@@ -37,7 +38,8 @@ export async function killTree(mark, root = null) {
 }
 
 /** Wait until all have stopped: who is told to amid a fork ends that first, with a child to be found. */
-async function stopped(pids, deadline) {
+async function stopped(pids) {
+  const deadline = Date.now() + STOPPING;
   while (pids.some(runs) && Date.now() < deadline) await sleep(1);
 }
 
