@@ -46,6 +46,7 @@ class House:
 
     def __init__(self, home, work):
         self.home, self.work = home, work
+        parts.share_compiled(home)
         self.env = os.environ | parts.pi_environment() | {"RAMURE_HOME": str(home)}
 
     async def run(self, name, *arguments, model, said="", **env):

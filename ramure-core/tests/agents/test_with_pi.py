@@ -21,6 +21,7 @@ def pi(request, monkeypatch, ramure_home):
     """One of the two tool sets; missing, it fails in CI and says what to do elsewhere."""
     where = parts.pi_package(request.param)
     monkeypatch.setenv("RAMURE_PI", where)
+    parts.share_compiled(ramure_home)
     return where
 
 

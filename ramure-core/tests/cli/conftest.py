@@ -317,8 +317,9 @@ def dead_run(house):
 
 
 @pytest.fixture
-def pi():
+def pi(house):
     """The real pi, as an environment that names it."""
+    parts.share_compiled(house.home)
     return {"RAMURE_PI": parts.pi_package()}
 
 

@@ -38,8 +38,9 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def pi(request, monkeypatch):
+def pi(request, monkeypatch, ramure_home):
     """The tool set that the test runs with, by the name of its variable."""
+    parts.share_compiled(ramure_home)
     monkeypatch.setenv("RAMURE_PI", parts.pi_package(request.param))
     return request.param
 

@@ -197,7 +197,9 @@ class PiSession(Session):
             await self._machine.exec(forget, timeout=PREPARE_WITHIN, cwd="/")
 
     def _cache(self) -> str:
-        return str(paths.tools() / "cache" if self._machine.here else self._spec.state_dir)
+        """Where pi keeps what it compiles: for all of a person, or of a machine elsewhere."""
+        machine = self._machine
+        return str(paths.tools() / "cache") if machine.here else f"{machine.state_dir}/cache"
 
     async def wait(self) -> Ending:
         """See ``Session.wait``."""
