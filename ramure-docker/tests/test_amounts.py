@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from ramure.relay.amounts import LARGE as BESIDE
 from ramure_docker import DockerImage
 
 HANGS = 150
@@ -66,3 +67,19 @@ async def test_a_large_file(machine, tmp_path):
         assert file.seek(-3, os.SEEK_END) == LARGE - 3
         assert file.read() == b"end"
     back.unlink()
+
+
+@pytest.mark.parametrize("size", [BESIDE - 1, BESIDE, BESIDE + 1, 3 * BESIDE])
+async def test_a_large_file_as_bytes(machine, size):
+    data = os.urandom(size)
+    await machine.write_file("/tmp/file", data)
+    assert await machine.read_file("/tmp/file") == data
+    with pytest.raises(OSError, match=f"larger than max_bytes={size - 1}"):
+        await machine.read_file("/tmp/file", max_bytes=size - 1)
+
+
+async def test_much_from_a_pipe(machine):
+    """It cannot be read a second time."""
+    await machine.exec(f"mkfifo /tmp/pipe; head -c {2 * BESIDE} /dev/zero >/tmp/pipe &")
+    with anyio.fail_after(HANGS):
+        assert len(await machine.read_file("/tmp/pipe")) == 2 * BESIDE

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -70,6 +71,50 @@ async def test_what_is_asked_meanwhile_is_done_later(relayed_own):
         await anyio.sleep(0.5)
         server.start()
     assert len(await machine.read_file("~file")) == 3_000_000
+
+
+async def cut_amid(server, folder, copy):
+    """Drop the connection while a large file grows in a folder; see that ``copy`` goes on."""
+    dropped = anyio.Event()
+
+    async def cut():
+        names = (".ramure-", "file")
+        await until(
+            lambda: any(
+                size(one) >= 8_000_000 for one in folder.iterdir() if one.name.startswith(names)
+            )
+        )
+        await anyio.to_thread.run_sync(server.drop)
+        dropped.set()
+
+    with anyio.fail_after(HANGS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(cut)
+            done = await copy()
+            assert dropped.is_set(), "it was done before the connection broke"
+    return done
+
+
+def size(path):
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+async def test_a_large_file_outlives_its_connection(relayed_own, there, tmp_path):
+    """It goes beside the relay, and through it once that broke."""
+    server, machine = relayed_own
+    content = os.urandom(1 << 20) * 300
+    here = tmp_path / "here"
+    here.write_bytes(content)
+    (far := there / "far").mkdir()
+    await cut_amid(server, far, lambda: machine.upload(here, str(far / "file")))
+    assert [one.name for one in far.iterdir()] == ["file"]
+    assert (far / "file").read_bytes() == content
+    (near := tmp_path / "near").mkdir()
+    await cut_amid(server, near, lambda: machine.download(str(far / "file"), near / "file"))
+    assert [one.name for one in near.iterdir()] == ["file"]
+    assert (near / "file").read_bytes() == content
 
 
 async def test_a_plain_command_that_was_cut_off(new_server, provision, there):

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# $1 path
+# $1 path, $2 how much of a file, or nothing for all of it
 READ = """LC_ALL=C; export LC_ALL
 if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
+[ -z "$2" ] || [ ! -f "$1" ] || exec head -c "$2" <"$1"
 exec cat <"$1"
 """
 
@@ -122,10 +123,14 @@ def os_error(path: str, said: str, machine: str) -> OSError | MachineError:
     return MachineError(f"{path}: {said.strip() or 'failed without a word'}", machine=machine)
 
 
-async def read(machine: Machine, path: str, max_bytes: int) -> bytes:
-    """``Machine.read_file``."""
+async def read(machine: Machine, path: str, max_bytes: int, beginning: int | None = None) -> bytes:
+    """``Machine.read_file``; given a ``beginning``, of a file no more than so many bytes.
+
+    What is no file, a pipe perhaps, is read whole: it may not be there a second time.
+    """
     path = absolute(machine, path)
-    result = await machine.exec(script(READ, path), max_output=max_bytes)
+    command = script(READ, path, "" if beginning is None else str(beginning))
+    result = await machine.exec(command, max_output=max_bytes)
     if not result.ok:
         raise os_error(path, result.stderr, machine.name)
     if result.truncated:

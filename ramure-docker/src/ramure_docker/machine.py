@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
-from itertools import chain
-from pathlib import Path
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from ramure._exec import check_command
 from ramure._files import absolute
-from ramure._work import in_thread
 from ramure.errors import MachineError
-from ramure.machine import Command, LocalPath, Machine
+from ramure.machine import Command, Machine
 from ramure.relay import RelayedMachine
 from ramure.relay.machine import HEARTBEAT
 from ramure.toolset import Progress, ToolSet, tell
@@ -29,16 +25,6 @@ from ramure_docker.process import DockerProcess
 from ramure_docker.snapshot import FORK, snapshot
 from ramure_docker.volumes import Volume
 from ramure_docker.watch import Watch
-
-LARGE = 4_000_000
-"""Bytes from which files go by an exec of their own where the engine is this computer's.
-
-Through the relay they take a second way through Node.js, which doubles their time. Elsewhere they
-go through it all the same: it outlives a connection that breaks.
-"""
-
-LOOKING = 2.0
-"""Seconds in which it is seen how much there is; what takes longer is much."""
 
 FORKING = 3
 """Attempts to make a fork before somebody removes its image."""
@@ -124,9 +110,9 @@ class DockerMachine(RelayedMachine):
             sets: the tool sets that are mounted, by their names.
         """
         # On the engine's own computer the end of the connection is enough of a sign.
-        self._here = plain.container.engine.address.here
-        heartbeat = 0.0 if self._here else min(HEARTBEAT, image.lease / 4)
-        super().__init__(plain, lease=image.lease, heartbeat=heartbeat)
+        here = plain.container.engine.address.here
+        heartbeat = 0.0 if here else min(HEARTBEAT, image.lease / 4)
+        super().__init__(plain, lease=image.lease, heartbeat=heartbeat, beside=here)
         self._image, self._host, self._sets = image, host, sets
         self.container, self.lease = plain.container, image.lease
         self._watch = watch
@@ -160,33 +146,6 @@ class DockerMachine(RelayedMachine):
                 await self.start_relay(node)
 
         self._raising = asyncio.create_task(start(), name=f"starting the relay of {self.name}")
-
-    async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
-        """See ``Machine.write_file``."""
-        way = self._way(plain=self._here and len(data) >= LARGE)
-        await way.write_file(path, data, mode=mode)
-
-    async def upload(self, local: LocalPath, remote: str) -> None:
-        """See ``Machine.upload``."""
-        way = self._way(
-            plain=self._here and await in_thread(partial(_is_large, local), pool="looks")
-        )
-        await way.upload(local, remote)
-
-    async def download(self, remote: str, local: LocalPath) -> None:
-        """See ``Machine.download``."""
-        way = self._way(plain=self._here and await self._is_large(remote))
-        await way.download(remote, local)
-
-    async def _is_large(self, remote: str) -> bool:
-        if self.relay is None:
-            return True
-        with suppress(OSError):  # there is no `du`
-            command = ["du", "-sk", absolute(self, remote)]
-            said = await self.exec(command, timeout=LOOKING, cwd="/")
-            size = said.stdout.partition("\t")[0]
-            return said.timed_out or (size.isdigit() and int(size) * 1024 >= LARGE)
-        return False
 
     async def snapshot(self, reference: str | None = None) -> DockerImage:
         """The files of the machine, as they are, as an image of the engine's, to start others from.
@@ -230,17 +189,6 @@ class DockerMachine(RelayedMachine):
         finally:
             self._watch.remove(self.container)
             await self._hold.aclose()
-
-
-def _is_large(local: LocalPath) -> bool:
-    """Whether a file, or all that is in a folder, is; what cannot be read is nothing."""
-    size = 0
-    for path in chain([Path(local)], Path(local).rglob("*")):
-        with suppress(OSError):
-            size += path.lstat().st_size
-        if size >= LARGE:
-            return True
-    return False
 
 
 def address_of(ref: MachineRef) -> Address:

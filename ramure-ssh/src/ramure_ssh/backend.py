@@ -91,7 +91,9 @@ class SSHBackend(Backend):
         plain = await self._make(connection, image, name, labels)
         if not image.relay:
             return plain
-        machine = RelayedSSHMachine(plain, lease=image.lease, heartbeat=image.lease / WATCHES)
+        machine = RelayedSSHMachine(
+            plain, lease=image.lease, heartbeat=image.lease / WATCHES, beside=True
+        )
         connection.relayed[name] = machine
         try:
             await _start_relay(machine)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from ramure._exec import check_command
-from ramure._files import absolute
-from ramure._work import to_end
-from ramure.errors import MachineGone, RelayUnavailable
+from ramure._files import absolute, read
+from ramure._work import in_thread, to_end
+from ramure.errors import LinkBroken, MachineGone, RelayUnavailable
 from ramure.machine import MAX_OUTPUT, Command, DialsSockets, LocalPath, Machine, Process
+from ramure.relay.amounts import LARGE, is_large_here, is_large_there
 from ramure.relay.doors import Door, carry
 from ramure.relay.frames import Kind, encode
 from ramure.relay.install import SOCKET, attach_command, install
@@ -24,6 +25,8 @@ from ramure.relay.mux import Channel, Mux, Opened
 from ramure.relay.process import start
 from ramure.toolset import Progress, ToolSet, tell
 from ramure.values import ExecResult, PtySize
+
+T = TypeVar("T")
 
 LEASE_HERE, LEASE_ELSEWHERE = 10.0, 120.0
 """Seconds the daemon goes on without the program: on the program's own computer, on others."""
@@ -135,7 +138,12 @@ class RelayedMachine(Machine):
     """
 
     def __init__(
-        self, plain: Machine, *, lease: float | None = None, heartbeat: float | None = None
+        self,
+        plain: Machine,
+        *,
+        lease: float | None = None,
+        heartbeat: float | None = None,
+        beside: bool = False,
     ) -> None:
         """Begin without a relay.
 
@@ -145,6 +153,8 @@ class RelayedMachine(Machine):
                 None: 10 on the program's own computer, 120 elsewhere.
             heartbeat: seconds between two signs of life; 0: only a connection's end counts.
                 None: 0 on the program's own computer, 10 elsewhere.
+            beside: the plain machine carries large files faster than the relay. What it is broken
+                off in is copied once more, through the relay.
         """
         self.plain = plain
         self.relay: Relay | None = None
@@ -154,6 +164,7 @@ class RelayedMachine(Machine):
         self.here, self.transports = plain.here, plain.transports
         self._lease = (LEASE_HERE if plain.here else LEASE_ELSEWHERE) if lease is None else lease
         self._heartbeat = (0 if plain.here else HEARTBEAT) if heartbeat is None else heartbeat
+        self._beside = beside
         self._starting = anyio.Lock()
         self._destroyed = False
 
@@ -261,19 +272,40 @@ class RelayedMachine(Machine):
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
         """See ``Machine.read_file``."""
-        return await self._way().read_file(path, max_bytes=max_bytes)
+        large = False
+        if self._has_beside and max_bytes > LARGE:
+            # To ask for the size first would double the time of small ones.
+            data = await read(self._way(), path, max_bytes, beginning=LARGE)
+            if len(data) != LARGE:
+                return data
+            large = True
+        return await self._copy(lambda way: way.read_file(path, max_bytes=max_bytes), large)
 
     async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
         """See ``Machine.write_file``."""
-        await self._way().write_file(path, data, mode=mode)
+        large = self._has_beside and len(data) >= LARGE
+        await self._copy(lambda way: way.write_file(path, data, mode=mode), large)
 
     async def upload(self, local: LocalPath, remote: str) -> None:
         """See ``Machine.upload``."""
-        await self._way().upload(local, remote)
+        large = self._has_beside and await in_thread(partial(is_large_here, local), pool="looks")
+        await self._copy(lambda way: way.upload(local, remote), large)
 
     async def download(self, remote: str, local: LocalPath) -> None:
         """See ``Machine.download``."""
-        await self._way().download(remote, local)
+        large = self._has_beside and await is_large_there(self, remote)
+        await self._copy(lambda way: way.download(remote, local), large)
+
+    @property
+    def _has_beside(self) -> bool:
+        return self._beside and self.relay is not None
+
+    async def _copy(self, copy: Callable[[Machine], Awaitable[T]], large: bool) -> T:
+        """Copy by the faster way; where that breaks, through the relay, which mends its own."""
+        if large:
+            with suppress(LinkBroken):
+                return await copy(self.plain)
+        return await copy(self._way())
 
     async def destroy(self) -> None:
         """See ``Machine.destroy``."""
