@@ -14,7 +14,7 @@ from ramure import agent_process, machine
 from ramure.errors import InvalidName, MachineError, MachineGone, MachineStartFailed
 from ramure.relay import RelayedMachine
 from ramure.values import Host, MachineRef
-from ramure_ssh import checks, known
+from ramure_ssh import checks, known, sessions
 from ramure_ssh.backend import SSHBackend
 from ramure_ssh.errors import TooManySessions
 from ramure_ssh.login import CONNECTING
@@ -105,6 +105,17 @@ async def test_a_machine_goes_though_all_sessions_are_held(new_server, provision
     assert not (there / ".ramure").exists()
     async with destroyed(await provision("n", host="own")) as again:  # its sessions are free
         assert (await again.exec("echo here")).stdout == "here\n"
+
+
+async def test_a_large_file_though_all_sessions_are_held(new_server, provision, there, monkeypatch):
+    monkeypatch.setattr(sessions, "PATIENCE", 1.0)
+    new_server(more="MaxSessions 3")
+    async with destroyed(await provision(host="own", relay=True)) as machine:
+        for _ in range(2):
+            await machine.plain.open_process(["sleep", "1000"])
+        with anyio.fail_after(HANGS):
+            await machine.write_file("file", b"x" * 5_000_000)
+            assert await machine.read_file("file") == b"x" * 5_000_000
 
 
 async def test_a_short_lease_beside_a_long_one(new_server, provision):

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 from ramure._exec import check_command
 from ramure._files import absolute, read
 from ramure._work import in_thread, to_end
-from ramure.errors import LinkBroken, MachineGone, RelayUnavailable
+from ramure.errors import MachineError, MachineGone, RelayUnavailable
 from ramure.machine import MAX_OUTPUT, Command, DialsSockets, LocalPath, Machine, Process
 from ramure.relay.amounts import LARGE, is_large_here, is_large_there
 from ramure.relay.doors import Door, carry
@@ -153,8 +153,8 @@ class RelayedMachine(Machine):
                 None: 10 on the program's own computer, 120 elsewhere.
             heartbeat: seconds between two signs of life; 0: only a connection's end counts.
                 None: 0 on the program's own computer, 10 elsewhere.
-            beside: the plain machine carries large files faster than the relay. What it is broken
-                off in is copied once more, through the relay.
+            beside: the plain machine carries large files faster than the relay. What fails there
+                is copied once more, through the relay.
         """
         self.plain = plain
         self.relay: Relay | None = None
@@ -301,9 +301,12 @@ class RelayedMachine(Machine):
         return self._beside and self.relay is not None
 
     async def _copy(self, copy: Callable[[Machine], Awaitable[T]], large: bool) -> T:
-        """Copy by the faster way; where that breaks, through the relay, which mends its own."""
+        """Copy by the faster way; where that fails, through the relay.
+
+        It mends its own way where that breaks, and takes none of the sessions that a host allows.
+        """
         if large:
-            with suppress(LinkBroken):
+            with suppress(MachineError):
                 return await copy(self.plain)
         return await copy(self._way())
 
