@@ -201,6 +201,22 @@ test("a door: a socket that only its owner can reach", async () => {
   await until(() => !existsSync(listening));
 });
 
+test("a connection that is closed gets all that was sent before", async () => {
+  const door = client.open({ kind: "door" });
+  const { listening } = await client.told(door, "listening");
+  const socket = connect(listening);
+  const opened = () => client.heard.find((it) => it.kind === Kind.OPEN);
+  await until(opened);
+  const id = opened().channel;
+  for (let i = 0; i < 15; i++) client.send(encode(Kind.DATA, id, 0, Buffer.alloc(60_000, "x")));
+  client.send(encode(Kind.END, id, 0));
+  client.send(encode(Kind.CLOSE, id));
+  await sleep(300); // more than fits into the socket waits in the daemon
+  let size = 0;
+  for await (const data of socket) size += data.length;
+  assert.equal(size, 15 * 60_000);
+});
+
 test("without a program, all ends with the lease", async () => {
   const mark = seconds(5);
   const folder = start(0.5);

@@ -58,7 +58,8 @@ function carry(socket, channel) {
   channel.outgoing(0).from(socket);
   channel.onclose = () => {
     open = false;
-    socket.destroy();
+    if (socket.writableEnded) socket.destroySoon(); // all was said: whoever connected gets it
+    else socket.destroy();
   };
   socket.on("close", () => {
     if (open) channel.close();
