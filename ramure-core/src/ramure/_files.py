@@ -30,18 +30,28 @@ from ramure._disk import CHUNK
 from ramure._exec import Capture, abandon, settle
 from ramure._work import to_end
 from ramure.cancellation import Job
-from ramure.errors import MachineError, UsageError
+from ramure.errors import LinkBroken, MachineError, UsageError
 
 if TYPE_CHECKING:
     from ramure.machine import Machine, Process
+    from ramure.values import ExecResult
 
 T = TypeVar("T")
 
-# $1 path, $2 how much of a file, or nothing for all of it
+# $1 path
 READ = """LC_ALL=C; export LC_ALL
 if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
-[ -z "$2" ] || [ ! -f "$1" ] || exec head -c "$2" <"$1"
 exec cat <"$1"
+"""
+
+FILE = "a file\n"
+
+# $1 path, $2 size. What is no file, a pipe perhaps, is read whole: it may not be there again.
+BEGINNING = """LC_ALL=C; export LC_ALL
+if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
+[ -f "$1" ] || exec cat <"$1"
+echo 'a file' >&2
+exec head -c "$2" <"$1"
 """
 
 # $1 path. A line first: "f SIZE MODE", then the content; or "d 0 MODE", then a tar archive.
@@ -123,19 +133,27 @@ def os_error(path: str, said: str, machine: str) -> OSError | MachineError:
     return MachineError(f"{path}: {said.strip() or 'failed without a word'}", machine=machine)
 
 
-async def read(machine: Machine, path: str, max_bytes: int, beginning: int | None = None) -> bytes:
-    """``Machine.read_file``; given a ``beginning``, of a file no more than so many bytes.
-
-    What is no file, a pipe perhaps, is read whole: it may not be there a second time.
-    """
+async def read(machine: Machine, path: str, max_bytes: int) -> bytes:
+    """``Machine.read_file``."""
     path = absolute(machine, path)
-    command = script(READ, path, "" if beginning is None else str(beginning))
+    return (await _read(machine, path, max_bytes, script(READ, path))).stdout_bytes
+
+
+async def read_up_to(machine: Machine, path: str, size: int, max_bytes: int) -> bytes | None:
+    """As ``read``; None, after so many bytes, where it is a file and may have more."""
+    path = absolute(machine, path)
+    result = await _read(machine, path, max_bytes, script(BEGINNING, path, str(size)))
+    data = result.stdout_bytes
+    return None if len(data) == size and result.stderr.startswith(FILE) else data
+
+
+async def _read(machine: Machine, path: str, max_bytes: int, command: list[str]) -> ExecResult:
     result = await machine.exec(command, max_output=max_bytes)
     if not result.ok:
-        raise os_error(path, result.stderr, machine.name)
+        raise os_error(path, result.stderr.removeprefix(FILE), machine.name)
     if result.truncated:
         raise too_large(path, max_bytes)
-    return result.stdout_bytes
+    return result
 
 
 def too_large(path: str, max_bytes: int) -> OSError:
@@ -178,6 +196,10 @@ async def store(
         await converse(machine, path, talk, command)
     except OSError:
         raise  # the script's own words: it has tidied up
+    except LinkBroken as error:
+        error.leftover = temporary
+        await to_end(partial(_forget, machine, temporary))
+        raise
     except BaseException:
         await to_end(partial(_forget, machine, temporary))
         raise

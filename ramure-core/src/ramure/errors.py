@@ -242,7 +242,10 @@ class LinkBroken(MachineError):
 
     Attributes:
         outcome_unknown: True where a command may or may not have run to its end.
+        leftover: the path of a file there that was not whole yet; it may not be removed.
     """
+
+    leftover = ""
 
     def __init__(self, message: str, *, machine: str = "", outcome_unknown: bool = False) -> None:
         super().__init__(message, machine=machine)

@@ -103,6 +103,11 @@ class Connection:
         """Seconds out of reach after which it is given up for good: the longest lease."""
         return max(self._leases.values(), default=self._patience)
 
+    @property
+    def has_session(self) -> bool:
+        """Whether a command would have one at once."""
+        return self._sessions.free
+
     def suit(self, *, max_sessions: int, keepalive: float) -> None:
         """Do as one more that uses it would have it, too."""
         self._sessions.limit(max_sessions)

@@ -300,6 +300,10 @@ class RelayedSSHMachine(RelayedMachine):
 
     plain: SSHMachine
 
+    @property
+    def _has_beside(self) -> bool:
+        return super()._has_beside and self.plain.connection.has_session
+
     async def upload(self, local: LocalPath, remote: str) -> None:
         """See ``Machine.upload``."""
         common = partial(super().upload, local, remote)

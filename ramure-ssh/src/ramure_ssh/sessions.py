@@ -59,6 +59,11 @@ class Sessions:
         """How many are taken."""
         return int(self._all.borrowed_tokens)
 
+    @property
+    def free(self) -> bool:
+        """Whether one can be had without waiting."""
+        return self._all.available_tokens > 0
+
     async def _wait(self, limiter: CapacityLimiter, borrower: object) -> None:
         while True:
             with anyio.move_on_after(PATIENCE) as waiting:

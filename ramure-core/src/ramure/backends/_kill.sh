@@ -14,10 +14,11 @@ mark=$1 root=$2 clean=0 looks=0 waits=0 frozen= newline='
 find() { eval "known_$1=1"; fresh="$fresh $1"; }
 marked() { set +f; grep -lsF -- "$mark" /proc/[0-9]*/environ 2>/dev/null; }
 processes() { set +f; grep -hs . /proc/[0-9]*/stat 2>/dev/null; }
-# Of these, the threads that run, or sleep and have yet to hear of a signal.
+# Of these, the threads that run, or sleep and have yet to hear of a signal. Somebody else's do not hear.
 running() {
   threads=
-  for pid; do threads="$threads /proc/$pid/task/[0-9]*/stat"; done
+  for pid; do kill -0 "$pid" 2>/dev/null && threads="$threads /proc/$pid/task/[0-9]*/stat"; done
+  [ -n "$threads" ] || return 0
   set +f
   grep -hs ') [RS] [0-9-][0-9 -]*$' $threads
 }

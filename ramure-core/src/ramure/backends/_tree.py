@@ -22,7 +22,7 @@ BOUND = 5.0
 """Seconds after which killing gives up: what is left then is stuck in the kernel."""
 
 STOPPING = 2.0
-"""Seconds for what is told to stop; what has not by then can do nothing: a frozen container."""
+"""Seconds for what is told to stop; what has not by then may never, as in a frozen container."""
 
 _looks = Looks()
 
@@ -100,9 +100,11 @@ def _await_stop(pids: list[int]) -> None:
 
 def _runs(pid: int) -> bool:
     """Whether a thread of it runs, or sleeps and has yet to hear of a signal. Linux only."""
-    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with suppress(OSError):  # it has ended
-            if status.read_bytes().rpartition(b") ")[2].startswith((b"R", b"S")):
+    threads = Path(f"/proc/{pid}/task")
+    with suppress(OSError):  # it has ended
+        for thread in os.listdir(threads):  # noqa: PTH208 names are all that is wanted
+            status = (threads / thread / "stat").read_bytes()
+            if status.rpartition(b") ")[2].startswith((b"R", b"S")):
                 return True
     return False
 

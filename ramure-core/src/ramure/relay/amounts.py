@@ -1,40 +1,34 @@
-"""How much there is to copy: what is large goes beside the relay where that is the faster way."""
+"""How large a file is: a large one goes beside the relay where that is the faster way.
+
+Folders never do: one that broke off half-way and is filled again could keep what it had by then.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
-from ramure._files import absolute
+from ramure._files import absolute, script
 from ramure.machine import LocalPath, Machine
 
-LARGE = 4_000_001
-"""Bytes from which a file or a tree is large: what the second way through Node.js costs by then is
-more than a command of the machine's own. An odd number: what is read to just so many bytes is taken
-for the beginning of a file that has more.
+LARGE = 4_000_000
+"""Bytes from which a file is large: by then, the second way through Node.js costs more than a
+command of the machine's own.
 """
 
-LOOKING = 2.0
-"""Seconds in which it is seen how much there is; what takes longer is much."""
+# $1 path. Says how many blocks of 1024 bytes it has on the disk; nothing where it is no file.
+SIZE = '[ ! -f "$1" ] || exec du -skL "$1"'
 
 
 def is_large_here(path: LocalPath) -> bool:
-    """Whether a file, or all that is in a folder, is; what cannot be read is nothing. Blocking."""
-    size = 0
-    for one in chain([Path(path)], Path(path).rglob("*")):
-        with suppress(OSError):
-            size += one.lstat().st_size
-        if size >= LARGE:
-            return True
+    """Whether it is a large file; what cannot be looked at is none. Blocking."""
+    with suppress(OSError):
+        return Path(path).is_file() and Path(path).stat().st_size >= LARGE
     return False
 
 
 async def is_large_there(machine: Machine, path: str) -> bool:
-    """Whether a file, or all that is in a folder, is on a machine; where nobody can say, not."""
-    with suppress(OSError):  # there is no `du`
-        command = ["du", "-sk", absolute(machine, path)]
-        said = await machine.exec(command, timeout=LOOKING, cwd="/")
-        size = said.stdout.partition("\t")[0]
-        return said.timed_out or (size.isdigit() and int(size) * 1024 >= LARGE)
-    return False
+    """Whether it is a large file on a machine; where nobody can say, not."""
+    said = await machine.exec(script(SIZE, absolute(machine, path)), cwd="/")
+    size = said.stdout.partition("\t")[0]
+    return size.isdigit() and int(size) * 1024 >= LARGE

@@ -12,9 +12,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramure._exec import check_command
-from ramure._files import absolute, read
+from ramure._files import absolute, read_up_to
 from ramure._work import in_thread, to_end
-from ramure.errors import MachineError, MachineGone, RelayUnavailable
+from ramure.errors import LinkBroken, MachineGone, MachineStartFailed, RelayUnavailable
 from ramure.machine import MAX_OUTPUT, Command, DialsSockets, LocalPath, Machine, Process
 from ramure.relay.amounts import LARGE, is_large_here, is_large_there
 from ramure.relay.doors import Door, carry
@@ -129,8 +129,8 @@ class Relay:
 class RelayedMachine(Machine):
     """A machine whose commands and files go through a relay on it, once there is one.
 
-    Whatever the relay does not do (terminals, other users), and everything before ``start_relay``,
-    goes to the plain machine.
+    Whatever the relay does not do (terminals, other users), everything before ``start_relay``, and
+    large files where that is faster (``beside``) go to the plain machine.
 
     Attributes:
         plain: the machine itself.
@@ -176,12 +176,13 @@ class RelayedMachine(Machine):
         node: str = "node",
         lease: float | None = None,
         heartbeat: float | None = None,
+        beside: bool = False,
     ) -> RelayedMachine:
         """A machine with a relay. Whoever calls this destroys ``plain`` where it fails.
 
         The arguments and errors are those of the class and of ``start_relay``.
         """
-        machine = cls(plain, lease=lease, heartbeat=heartbeat)
+        machine = cls(plain, lease=lease, heartbeat=heartbeat, beside=beside)
         await machine.start_relay(node)
         return machine
 
@@ -272,13 +273,11 @@ class RelayedMachine(Machine):
 
     async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
         """See ``Machine.read_file``."""
-        large = False
-        if self._has_beside and max_bytes > LARGE:
-            # To ask for the size first would double the time of small ones.
-            data = await read(self._way(), path, max_bytes, beginning=LARGE)
-            if len(data) != LARGE:
+        large = self._has_beside and max_bytes > LARGE
+        if large:  # perhaps; to ask for the size first would double the time of small ones
+            data = await read_up_to(self._way(), path, LARGE, max_bytes)
+            if data is not None:
                 return data
-            large = True
         return await self._copy(lambda way: way.read_file(path, max_bytes=max_bytes), large)
 
     async def write_file(self, path: str, data: bytes | str, *, mode: int | None = None) -> None:
@@ -298,16 +297,22 @@ class RelayedMachine(Machine):
 
     @property
     def _has_beside(self) -> bool:
+        """Whether the faster way can be had now."""
         return self._beside and self.relay is not None
 
     async def _copy(self, copy: Callable[[Machine], Awaitable[T]], large: bool) -> T:
-        """Copy by the faster way; where that fails, through the relay.
+        """Copy a file by the faster way; where that fails, through the relay.
 
         It mends its own way where that breaks, and takes none of the sessions that a host allows.
         """
         if large:
-            with suppress(MachineError):
+            try:
                 return await copy(self.plain)
+            except LinkBroken as error:
+                if error.leftover:
+                    await self.exec(["rm", "-f", error.leftover], cwd="/")
+            except MachineStartFailed:
+                pass
         return await copy(self._way())
 
     async def destroy(self) -> None:

@@ -33,7 +33,7 @@ runs() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # The processes that carry mark $1, and those that descend from them, or from process $2 or its
-# group. Sets $found, and $fresh where some of them are not among $3.
+# group. Sets $found, and $fresh where some of them are not among $3, or run all the same.
 look() {
   found=; fresh=
   if [ -r /proc/self/environ ]; then
@@ -52,11 +52,12 @@ look() {
       n = split(roots, list, " "); for (i = 1; i <= n; i++) tree[list[i]] = 1
       n = split(known, list, " "); for (i = 1; i <= n; i++) old[list[i]] = 1
     }
+    $4 ~ /^[RSI]/ { runs[$1] = 1 }
     $4 !~ /Z/ { parent[$1] = $2; if (group != "" && $3 == group) tree[$1] = 1 }
     END {
       do { more = 0; for (p in parent) if (!(p in tree) && (parent[p] in tree)) tree[p] = more = 1 }
       while (more)
-      for (p in parent) if (p in tree) { print p; if (!(p in old)) fresh = "+" }
+      for (p in parent) if (p in tree) { print p; if (!(p in old) || (p in runs)) fresh = "+" }
       print fresh
     }')
   case $found in *+) fresh=1; found=${found%+} ;; esac
@@ -72,7 +73,7 @@ slay() {
     look "$1" "$root" "$stopped"
     if [ -z "$found" ]; then clean=$((clean + 1)); root=
     # First all are stopped, whatever they fork meanwhile, too: whose parent is gone would not be
-    # found. A sudo would stop with its command, for ever.
+    # found. Who is amid a fork ends that first, and runs until then. A sudo would stop with its command, for ever.
     elif [ -n "$fresh" ] && [ $rounds -lt 100 ] && [ -z "$borrowed" ]; then
       clean=0; stopped=$found
       kill -STOP $found 2>/dev/null

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 export const MARKS = "RAMURE_MARKS";
 const BOUND = 5000; // ms after which killing gives up: what is left is stuck in the kernel
-const STOPPING = 2000; // ms for what is told to stop; what does not by then can do nothing: a frozen container
+const STOPPING = 2000; // ms for what is told to stop; what has not by then may never, as in a frozen container
 
 /**
  * Kill what carries `mark`, descends from `root` or is in its session.
