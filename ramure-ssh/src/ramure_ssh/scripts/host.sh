@@ -33,7 +33,8 @@ runs() { kill -0 "$1" 2>/dev/null || [ -d "/proc/$1" ] || ps -p "$1" >/dev/null 
 pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # The processes that carry mark $1, and those that descend from them, or from process $2 or its
-# group. Sets $found, and $fresh where some of them are not among $3, or run all the same.
+# group. Sets $found, and $fresh: "new" where some of them are not among $3, or "runs" where some of
+# those still run.
 look() {
   found=; fresh=
   if [ -r /proc/self/environ ]; then
@@ -57,23 +58,33 @@ look() {
     END {
       do { more = 0; for (p in parent) if (!(p in tree) && (parent[p] in tree)) tree[p] = more = 1 }
       while (more)
-      for (p in parent) if (p in tree) { print p; if (!(p in old) || (p in runs)) fresh = "+" }
+      for (p in parent) if (p in tree) {
+        print p
+        if (!(p in old)) fresh = "+"
+        else if ((p in runs) && !fresh) fresh = "~"
+      }
       print fresh
     }')
-  case $found in *+) fresh=1; found=${found%+} ;; esac
+  case $found in
+  *+) fresh=new; found=${found%+} ;;
+  *~) fresh=runs; found=${found%"~"} ;;
+  esac
 }
 
 # Kill all that carries mark $1, and all of process $2; fails where something is left.
 slay() {
   rm -f /tmp/.ramure-*"$1"* # what was to be started
-  clean=0; rounds=0; root=$2; stopped=
+  clean=0; rounds=0; waits=0; root=$2; stopped=
   while [ $clean -lt 2 ]; do
     [ $rounds -lt 200 ] || return 1
     rounds=$((rounds + 1))
     look "$1" "$root" "$stopped"
+    # Somebody else's never hears that it is to stop.
+    [ "$fresh" != runs ] || { waits=$((waits + 1)); [ $waits -le 20 ] || fresh=; }
     if [ -z "$found" ]; then clean=$((clean + 1)); root=
     # First all are stopped, whatever they fork meanwhile, too: whose parent is gone would not be
-    # found. Who is amid a fork ends that first, and runs until then. A sudo would stop with its command, for ever.
+    # found. Who is amid a fork ends that first, and runs until then. A sudo would stop with its
+    # command, for ever.
     elif [ -n "$fresh" ] && [ $rounds -lt 100 ] && [ -z "$borrowed" ]; then
       clean=0; stopped=$found
       kill -STOP $found 2>/dev/null
