@@ -5,7 +5,8 @@
 
 The command gets a temporary folder of its own, with a short path (Unix sockets), and a mark in its
 environment that whatever it starts inherits. What still carries the mark a while after the command
-was left behind: it is listed and ended. Processes are looked for where there is a /proc.
+was left behind, and so was what descends from it, such as a container from its shim: it is listed
+and ended. Processes are looked for where there is a /proc.
 
 ``{tmp}`` in the command is that folder. What lies in its ``pytest`` is pytest's own and counts for
 nothing.
@@ -65,7 +66,7 @@ def main(command: list[str]) -> int:
 
 
 def left_processes(mark: str) -> dict[int, str]:
-    """What carries the mark and does not end by itself in time: pids and their command lines."""
+    """What does not end by itself in time: pids and their command lines."""
     deadline = time.monotonic() + PATIENCE
     while (found := marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -73,17 +74,28 @@ def left_processes(mark: str) -> dict[int, str]:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """The living processes that carry the mark."""
+    """The living processes that carry the mark, and those that descend from them."""
     needle = f"{MARK}={mark}".encode()
-    found = {}
+    titles, parents, found = {}, {}, set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
+            pid, (state, parent, *_) = int(process.name), stat(process)
+            if state == "Z":
+                continue
+            titles[pid] = (process / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
+            parents[pid] = int(parent)
             if needle in (process / "environ").read_bytes().split(b"\0"):
-                title = (process / "cmdline").read_text("utf-8", "replace")
-                found[int(process.name)] = title.replace("\0", " ")
+                found.add(pid)
         except OSError:  # it ended, or it is somebody else's
             continue
-    return found
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {pid: titles[pid] for pid in sorted(found)}
+
+
+def stat(process: Path) -> list[str]:
+    """What is told of a process after its name, which may hold anything: state, parent and more."""
+    return (process / "stat").read_text("utf-8", "replace").rpartition(") ")[2].split()
 
 
 def end(pid: int) -> None:
