@@ -53,8 +53,11 @@ def kill_tree(mark: str, root: int | None = None) -> bool:
         if (found or frozen) and (fresh := _freeze(found, list(look), frozen)):
             _await_stop(fresh)
             continue
-        clean = 0 if frozen else clean + 1
-        _kill(frozen)
+        if frozen:
+            _kill(frozen)
+            clean = 0
+        else:
+            clean += 1
         root = None
         if clean < 2:
             time.sleep(0.0005 if clean else 0.002)
