@@ -1,7 +1,7 @@
 """The streams of a command: the engine's one connection, taken apart and put together.
 
-Nobody reads ahead in a task of its own: whoever wants to receive reads for all, and keeps for the
-others what is theirs, up to a bound.
+Nobody reads ahead in a task of its own: one of those who want to receive reads for all until it has
+got something, and keeps for the others what is theirs, up to a bound.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from anyio import BrokenResourceError, ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream, ByteSendStream
 from anyio.streams.buffered import BufferedByteStream
 
+from ramure.relay.mux import Changing
 from ramure_docker.dial import BROKEN
 
 HEADER = 8
@@ -40,8 +41,8 @@ class Streams:
         """``raw``: a terminal's output comes as it is, in no pieces."""
         self._connection = connection
         self._raw = raw
-        self._reading = anyio.Lock()
-        self._room = anyio.Event()
+        self._reading = False
+        self._room = Changing()
         self._kept: float = KEPT
         self._receiving = anyio.CancelScope()
         self.sending = anyio.CancelScope()
@@ -49,6 +50,7 @@ class Streams:
         self._head = b""
         self._left = 0
         self._over = False
+        self.news = Changing()
         self.lost: BaseException | None = None
         self.stdin = Input(self, connection)
         self.stdout, self.stderr = Lane(self), Lane(self)
@@ -76,17 +78,28 @@ class Streams:
         return said
 
     async def read_for(self, lane: Lane | None) -> None:
-        """Receive once, for ``lane``, unless it has got something meanwhile."""
-        async with self._reading:
-            if self._over or (lane is not None and lane.held):
-                return
-            while not self._over and any(
-                other.held > self._kept for other in (self.stdout, self.stderr) if other is not lane
-            ):
-                self._room = anyio.Event()
-                await self._room.wait()
-            if not self._over:
-                await self._receive()
+        """Receive until ``lane`` has got something, or wait while somebody does it for all.
+
+        Returns where that one reads no more, too: the next one takes its place.
+        """
+        if self._reading:
+            await (self if lane is None else lane).news.wait()
+            return
+        self._reading = True
+        try:
+            while not self._over and (lane is None or lane.waits):
+                if any(other.held > self._kept for other in self._lanes if other is not lane):
+                    await self._room.wait()
+                else:
+                    await self._receive()
+        finally:
+            self._reading = False
+            for waiting in (self, *self._lanes):
+                waiting.news.wake()
+
+    @property
+    def _lanes(self) -> tuple[Lane, Lane]:
+        return self.stdout, self.stderr
 
     async def _receive(self) -> None:
         data = b""
@@ -122,18 +135,18 @@ class Streams:
     def keep_all(self) -> None:
         """The command has been killed: what is left of its output must not wait for a reader."""
         self._kept = math.inf
-        self._room.set()
+        self._room.wake()
 
     def made_room(self) -> None:
         """A reader has taken something."""
-        self._room.set()
+        self._room.wake()
 
     def break_off(self, error: BaseException) -> None:
         """All is over for this reason; whoever waits learns it at once."""
         if not self._over:
             self.lost = error
             self._end()
-            self._room.set()
+            self._room.wake()
             self._receiving.cancel()
 
     def _end(self) -> None:
@@ -154,13 +167,20 @@ class Lane(ByteReceiveStream):
         self._streams = streams
         self._pieces: deque[bytes] = deque()
         self._closed = False
+        self.news = Changing()
         self.held = 0
+
+    @property
+    def waits(self) -> bool:
+        """Its reader has nothing to take yet."""
+        return not (self.held or self._closed)
 
     def put(self, data: bytes) -> None:
         """Keep it for the reader; nobody wants it any more where the lane is closed."""
         if data and not self._closed:
             self._pieces.append(data)
             self.held += len(data)
+            self.news.wake()
 
     def push_back(self, data: bytes) -> None:
         """Keep it for the reader, before all else."""
@@ -196,6 +216,7 @@ class Lane(ByteReceiveStream):
         self._closed = True
         self._pieces.clear()
         self.held = 0
+        self.news.wake()
         self._streams.made_room()
 
 
