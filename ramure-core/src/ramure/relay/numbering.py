@@ -14,7 +14,7 @@ from ramure.relay.frames import Kind, count, encode
 KEPT = 8 << 20
 """Bytes kept for the other side; beyond, byte streams wait. What is small is sent all the same."""
 
-ACK_BYTES = 128 << 10
+ACK_BYTES = 1 << 20
 """After so many bytes an acknowledgement is due at once."""
 
 BATCH = 256 << 10

@@ -8,7 +8,7 @@ import { Decoder, Kind, count, encode, encodeJson, readCount } from "./frames.mj
 
 export const VERSION = 1;
 const KEPT = 8 << 20; // bytes kept for the other side; beyond, streams wait
-const ACK_BYTES = 128 << 10;
+const ACK_BYTES = 1 << 20;
 const ACK_DELAY = 30; // ms
 
 export class Link {
