@@ -44,14 +44,18 @@ if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
 exec cat <"$1"
 """
 
-FILE = "a file\n"
+LARGE = "large\n"
 
-# $1 path, $2 size. What is no file, a pipe perhaps, is read whole: it may not be there again.
-BEGINNING = """LC_ALL=C; export LC_ALL
+# $1 path, $2 size. Of a file that has so many bytes or more, it says only that. What is no file, a
+# pipe perhaps, is read in any case: it may not be there again.
+READ_UNLESS_LARGE = """LC_ALL=C; export LC_ALL
 if [ -d "$1" ]; then echo 'Is a directory' >&2; exit 1; fi
-[ -f "$1" ] || exec cat <"$1"
-echo 'a file' >&2
-exec head -c "$2" <"$1"
+if [ -f "$1" ]; then
+  set -f
+  set -- "$1" "$2" $(ls -ldnL "$1")
+  if [ "${7:-0}" -ge "$2" ]; then echo large >&2; exit; fi
+fi
+exec cat <"$1"
 """
 
 # $1 path. A line first: "f SIZE MODE", then the content; or "d 0 MODE", then a tar archive.
@@ -139,18 +143,18 @@ async def read(machine: Machine, path: str, max_bytes: int) -> bytes:
     return (await _read(machine, path, max_bytes, script(READ, path))).stdout_bytes
 
 
-async def read_up_to(machine: Machine, path: str, size: int, max_bytes: int) -> bytes | None:
-    """As ``read``; None, after so many bytes, where it is a file and may have more."""
+async def read_unless_large(machine: Machine, path: str, size: int, max_bytes: int) -> bytes | None:
+    """As ``read``; None where it is a file of so many bytes or more."""
     path = absolute(machine, path)
-    result = await _read(machine, path, max_bytes, script(BEGINNING, path, str(size)))
-    data = result.stdout_bytes
-    return None if len(data) == size and result.stderr.startswith(FILE) else data
+    command = script(READ_UNLESS_LARGE, path, str(size))
+    result = await _read(machine, path, max_bytes, command)
+    return None if result.stderr == LARGE else result.stdout_bytes
 
 
 async def _read(machine: Machine, path: str, max_bytes: int, command: list[str]) -> ExecResult:
     result = await machine.exec(command, max_output=max_bytes)
     if not result.ok:
-        raise os_error(path, result.stderr.removeprefix(FILE), machine.name)
+        raise os_error(path, result.stderr, machine.name)
     if result.truncated:
         raise too_large(path, max_bytes)
     return result

@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ramure._exec import check_command
-from ramure._files import absolute, read_up_to
+from ramure._files import absolute, read_unless_large
 from ramure._work import in_thread, to_end
 from ramure.errors import LinkBroken, MachineGone, MachineStartFailed, RelayUnavailable
 from ramure.machine import MAX_OUTPUT, Command, DialsSockets, LocalPath, Machine, Process
@@ -274,8 +274,8 @@ class RelayedMachine(Machine):
     async def read_file(self, path: str, *, max_bytes: int = MAX_OUTPUT) -> bytes:
         """See ``Machine.read_file``."""
         large = self._has_beside and max_bytes > LARGE
-        if large:  # perhaps; to ask for the size first would double the time of small ones
-            data = await read_up_to(self._way(), path, LARGE, max_bytes)
+        if large:  # perhaps
+            data = await read_unless_large(self._way(), path, LARGE, max_bytes)
             if data is not None:
                 return data
         return await self._copy(lambda way: way.read_file(path, max_bytes=max_bytes), large)
