@@ -5,6 +5,7 @@ import gc
 import itertools
 import os
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def _sdks_sockets():
     gc.collect()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"
 
@@ -92,7 +93,7 @@ def docker_host(engine, monkeypatch):
     return engine.url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def api(engine):
     """The SDK's own client, to look with, and to do harm."""
     import docker
@@ -137,6 +138,23 @@ async def own_box(own_engine):
 @pytest.fixture
 async def make(backend, api):
     """Make machines; all of them are gone after the test."""
+    async with _making(backend, api) as make:
+        yield make
+
+
+@pytest.fixture(scope="class")
+async def make_for_class(engine, api):
+    """The same for a class of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine.url)
+        backend = DockerBackend()
+        async with _making(backend, api) as make:
+            yield make
+        await backend.aclose()
+
+
+@asynccontextmanager
+async def _making(backend, api):
     made = []
     run = f"{os.getpid()}-{next(_numbers)}"
 

@@ -6,50 +6,47 @@ from ramure.testing.machines import MachineContract
 from ramure.testing.transports import TransportContract
 from ramure.transports.relay import RelayTransport
 from ramure_docker import DockerImage
+from shared_machines import SharesMachine
 
 WORK = "/work"
 
 
-class TestPlain(MachineContract):
+class TestPlain(SharesMachine, MachineContract):
     """Every command is an exec of the engine's."""
 
     other_user = "nobody"
     big = 20_000_000
 
-    @pytest.fixture
-    async def machine(self, make):
+    async def new(self, make):
         return await make(DockerImage("ramure-test/shell", workdir=WORK))
 
 
-class TestRelayed(MachineContract):
+class TestRelayed(SharesMachine, MachineContract):
     """Everything but terminals and other users goes through the relay."""
 
     other_user = "nobody"
 
-    @pytest.fixture
-    async def machine(self, make):
+    async def new(self, make):
         machine = await make(DockerImage("ramure-test/node", workdir=WORK, network="none"))
         await machine.start_relay()
         return machine
 
 
-class TestOnABridge(TransportContract):
+class TestOnABridge(SharesMachine, TransportContract):
     own_door = True
 
     @pytest.fixture
     def transport(self):
         return RelayTransport()
 
-    @pytest.fixture
-    async def machine(self, make):
+    async def new(self, make):
         machine = await make(DockerImage("ramure-test/node"))
         await machine.start_relay()
         return machine
 
 
 class TestWithoutANetwork(TestOnABridge):
-    @pytest.fixture
-    async def machine(self, make):
+    async def new(self, make):
         machine = await make(DockerImage("ramure-test/node", network="none"))
         await machine.start_relay()
         return machine

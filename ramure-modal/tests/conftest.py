@@ -1,6 +1,7 @@
 """Modal, emulated on this computer; sandboxes in it; and that nothing is left of them."""
 
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ramure_modal.image import ModalImage
 LABELS = {"ramure.run": "r", "ramure.owner": "0@here"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"
 
@@ -40,10 +41,11 @@ def emulator():
 
 @pytest.fixture
 def cloud(emulator):
-    """The emulator, mended; after the test no sandbox runs."""
+    """The emulator, mended; after the test no sandbox runs that did not before."""
+    before = {sandbox["id"] for sandbox in emulator.alive()}
     yield emulator
     emulator("mend")
-    assert not emulator.alive()
+    assert {sandbox["id"] for sandbox in emulator.alive()} == before
 
 
 @pytest.fixture
@@ -56,9 +58,26 @@ async def backend(cloud, ramure_home):
 @pytest.fixture
 async def make(backend):
     """Makes machines, which are destroyed after the test: ``await make(image, name=…)``."""
+    async with _making(backend) as make:
+        yield make
+
+
+@pytest.fixture(scope="class")
+async def make_for_class(emulator):
+    """The same for a class of tests."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="h-") as folder:
+        patch.setenv("RAMURE_HOME", folder)
+        backend = ModalBackend()
+        async with _making(backend, "lasting") as make:
+            yield make
+        await backend.aclose()
+
+
+@asynccontextmanager
+async def _making(backend, name="m"):
     made = []
 
-    async def make(image=None, name="m", tools=None):
+    async def make(image=None, name=name, tools=None):
         image = image or ModalImage("python:3.12", workdir="/work")
         machine = await backend.provision(
             image, Host("modal"), name=name, labels=LABELS, tools=tools

@@ -5,25 +5,27 @@ import pytest
 from ramure.testing.machines import MachineContract
 from ramure.testing.transports import TransportContract
 from ramure.transports.relay import RelayTransport
+from ramure_modal.image import ModalImage
+from shared_machines import SharesMachine
 
 
-class TestSandbox(MachineContract):
+class TestSandbox(SharesMachine, MachineContract):
     other_user = "nobody"
     big = 25_000_000
 
-    @pytest.fixture
-    async def machine(self, relayed):
-        return relayed
+    async def new(self, make):
+        return await make()
 
 
-class TestSandboxWithoutRelay(MachineContract):
+class TestSandboxWithoutRelay(SharesMachine, MachineContract):
     other_user = "nobody"
 
     big = 20_000_000
 
-    @pytest.fixture
-    async def machine(self, plain):
-        return plain
+    async def new(self, make):
+        machine = await make(ModalImage("bare:1", workdir="/work"))
+        assert machine.relay is None  # no Node.js in it
+        return machine
 
     async def test_memory_is_bounded(self, machine, folder):
         """The SDK alone reads 64 MiB of a stream ahead: only that all arrives is to be seen."""
@@ -33,12 +35,11 @@ class TestSandboxWithoutRelay(MachineContract):
         assert (folder / "back/big").stat().st_size == self.big
 
 
-class TestTransport(TransportContract):
+class TestTransport(SharesMachine, TransportContract):
     own_door = True
 
-    @pytest.fixture
-    async def machine(self, relayed):
-        return relayed
+    async def new(self, make):
+        return await make()
 
     @pytest.fixture
     def transport(self):

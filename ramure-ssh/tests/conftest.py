@@ -1,7 +1,9 @@
 """A real SSH server, homes of the test's own on both sides, and machines there."""
 
+import itertools
 import os
 import tempfile
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ from ramure_ssh.image import SSHImage
 
 LABELS = {"ramure.run": "r", "ramure.owner": "me"}
 
+_numbers = itertools.count()
 
-@pytest.fixture
+
+@pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"
 
@@ -142,6 +146,50 @@ def work(box, far_home):
     """An empty folder on the shared host."""
     with tempfile.TemporaryDirectory(dir=far_home) as folder:
         yield folder
+
+
+@pytest.fixture
+async def make(box, backend, far_home):
+    """Makes machines, in empty folders on the shared host; nothing is left of them."""
+    async with _making(box, backend, far_home) as make:
+        yield make
+
+
+@pytest.fixture(scope="class")
+async def make_for_class(shared_server, far_home, tmp_path_factory):
+    """The same for a class of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("me")
+        patch.setenv("HOME", str(home))
+        patch.delenv("SSH_AUTH_SOCK", raising=False)
+        shared_server.client(home)
+        backend = SSHBackend()
+        async with _making(shared_server, backend, far_home) as make:
+            yield make
+        await backend.aclose()
+
+
+@asynccontextmanager
+async def _making(server, backend, far_home):
+    machines = server.home / ".ramure" / "machines"
+    before = {*machines.glob("*")}
+    made = []
+    with tempfile.TemporaryDirectory(dir=far_home) as folder:
+
+        async def make(**options):
+            name = f"m{next(_numbers)}"
+            work = Path(folder) / name
+            work.mkdir()
+            image = SSHImage(workdir=str(work), **options)
+            host = Host("ssh", None, "box")
+            machine = await backend.provision(image, host, name=name, labels=LABELS)
+            made.append(machine)
+            return machine
+
+        yield make
+        for machine in made:
+            await machine.destroy()
+    assert {*machines.glob("*")} == before
 
 
 @pytest.fixture

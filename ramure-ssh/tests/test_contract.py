@@ -8,29 +8,28 @@ from ramure.testing.machines import MachineContract
 from ramure.testing.transports import TransportContract
 from ramure.transports.relay import RelayTransport
 from ramure_ssh.transport import SSHTransport
+from shared_machines import SharesMachine
 
 
-class TestPlain(MachineContract):
+class TestPlain(SharesMachine, MachineContract):
     """Nothing but SSH sessions."""
 
     other_user = "nobody" if os.getuid() == 0 else None
 
-    @pytest.fixture
-    async def machine(self, plain):
-        return plain
+    async def new(self, make):
+        return await make(relay=False)
 
 
-class TestRelayed(MachineContract):
+class TestRelayed(SharesMachine, MachineContract):
     """The relay on the host."""
 
     other_user = "nobody" if os.getuid() == 0 else None
 
-    @pytest.fixture
-    async def machine(self, relayed):
-        return relayed
+    async def new(self, make):
+        return await make(relay=True)
 
 
-class TestForward(TransportContract):
+class TestForward(SharesMachine, TransportContract):
     """A unix socket that the server forwards."""
 
     own_door = True
@@ -39,12 +38,11 @@ class TestForward(TransportContract):
     def transport(self):
         return SSHTransport()
 
-    @pytest.fixture
-    async def machine(self, plain):
-        return plain
+    async def new(self, make):
+        return await make(relay=False)
 
 
-class TestRelayTransport(TransportContract):
+class TestRelayTransport(SharesMachine, TransportContract):
     """The relay's own."""
 
     own_door = True
@@ -53,6 +51,5 @@ class TestRelayTransport(TransportContract):
     def transport(self):
         return RelayTransport()
 
-    @pytest.fixture
-    async def machine(self, relayed):
-        return relayed
+    async def new(self, make):
+        return await make(relay=True)
