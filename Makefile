@@ -24,6 +24,8 @@ pytest := $(bin)/python scripts/leave_nothing.py $(bin)/python -m pytest --baset
 node_22 := $(CURDIR)/.tools/pi22/node_modules/.bin
 
 export PATH := $(CURDIR)/$(bin):$(PATH)
+# The tests start thousands of Pythons: what one has compiled serves the others.
+unexport PYTHONDONTWRITEBYTECODE
 # What the tests run pi from; where it is missing, they fail in CI and say what to do elsewhere.
 export RAMURE_TEST_PI_22 := $(pi_22)
 export RAMURE_TEST_PI_20 := $(pi_20)

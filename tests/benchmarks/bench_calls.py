@@ -8,7 +8,7 @@ CROWDS = {1: 2000, 100: 60, 1000: 8}
 
 if __name__ == "__main__":
     given = options()
-    warm_up(contenders("calls", 1, 10))
+    warm_up(given, contenders("calls", 1, 10))
     missed = []
     for agents, calls in ({1: 20, 7: 5} if given.quick else CROWDS).items():
         measures = contenders("calls", agents, calls)

@@ -39,8 +39,7 @@ if __name__ == "__main__":
         os.environ["DOCKER_HOST"] = engine.url
         commands, lives, large = (2, 1, 20_000_000) if given.quick else (20, 5, 200_000_000)
         measures = contenders("docker", commands, lives, large)
-        if not given.quick:
-            warm_up(measures)
+        warm_up(given, measures)
         verdict(given, compare("containers", measures, given.rounds, GOALS))
     finally:
         engine.end()

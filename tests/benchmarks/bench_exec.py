@@ -4,6 +4,6 @@ from compare import compare, contenders, options, verdict, warm_up
 
 if __name__ == "__main__":
     given = options()
-    warm_up(contenders("exec", 1))
+    warm_up(given, contenders("exec", 1))
     commands = 3 if given.quick else 100
     verdict(given, compare("commands", contenders("exec", commands), given.rounds))

@@ -20,5 +20,5 @@ if __name__ == "__main__":
             name: measured_by(OURS, HERE / f"contenders/modal_{script}.py", amount)
             for name, script in (("ramure", "ramure"), ("bare", "bare"))
         }
-        warm_up(measures)
+        warm_up(given, measures)
         compare("Modal sandboxes", measures, given.rounds)

@@ -29,5 +29,5 @@ if __name__ == "__main__":
                 name: measured_by(OURS, HERE / f"contenders/ssh_{script}.py", *amounts)
                 for name, script in NAMES.items()
             }
-            warm_up(measures)
+            warm_up(given, measures)
             compare("SSH", measures, given.rounds)

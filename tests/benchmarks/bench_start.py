@@ -38,8 +38,8 @@ def bare() -> dict[str, list[object]]:
     }
 
 
-def measure(commands: dict[str, list[object]]) -> dict[str, float]:
-    return {what: min(timed(command) for _ in range(TRIES)) for what, command in commands.items()}
+def measure(commands: dict[str, list[object]], tries: int) -> dict[str, float]:
+    return {what: min(timed(command) for _ in range(tries)) for what, command in commands.items()}
 
 
 def timed(command: list[object]) -> float:
@@ -50,12 +50,13 @@ def timed(command: list[object]) -> float:
 
 if __name__ == "__main__":
     given = options()
+    tries = 1 if given.quick else TRIES
     measures = present(
         {
-            "ramure": lambda: measure(commands(OURS)),
-            "0.0.3": lambda: measure(commands(FORMER)),
-            "bare": lambda: measure(bare()),
+            "ramure": lambda: measure(commands(OURS), tries),
+            "0.0.3": lambda: measure(commands(FORMER), tries),
+            "bare": lambda: measure(bare(), tries),
         }
     )
-    warm_up(measures)
+    warm_up(given, measures)
     verdict(given, compare("start", measures, given.rounds))

@@ -106,20 +106,10 @@ CAUGHT = {
 }
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """All suites, side by side: most of the time they wait."""
-    folder = tmp_path_factory.mktemp("teeth")
+@pytest.mark.timeout(inner_pytest.HANGS)
+def test_what_is_broken_is_caught(tmp_path):
+    """All suites, side by side: most of the time they wait. In one test, lest they run twice."""
     side_by_side = ("-p", "xdist", "--numprocesses", "3", "--dist", "loadscope")
-    return inner_pytest.run(folder, *side_by_side, BROKEN)
-
-
-@pytest.mark.timeout(inner_pytest.HANGS)
-def test_every_defect_is_expected(ran):
+    ran = inner_pytest.run(tmp_path, *side_by_side, BROKEN)
     assert {name.removeprefix("Test") for name in ran.suites} == {*CAUGHT}, ran.output
-
-
-@pytest.mark.timeout(inner_pytest.HANGS)
-@pytest.mark.parametrize("defect", CAUGHT)
-def test_what_is_broken_is_caught(ran, defect):
-    assert ran.bad(f"Test{defect}") == CAUGHT[defect]
+    assert {defect: ran.bad(f"Test{defect}") for defect in CAUGHT} == CAUGHT
