@@ -121,10 +121,11 @@ async def test_a_killed_command_is_no_lost_sandbox(plain):
 
 
 async def test_modal_does_not_take_a_command(plain, cloud):
-    cloud("fault", method="TaskExecStart", status="RESOURCE_EXHAUSTED", count=1)
+    this = {"method": "TaskExecStart", "about": "echo this"}
+    cloud("fault", **this, status="RESOURCE_EXHAUSTED", count=1)
     with pytest.raises(MachineError, match="for a test"):
-        await plain.exec("true")
-    await plain.exec("true", check=True)
+        await plain.exec("echo this")
+    assert (await plain.exec("echo this")).stdout == "this\n"
 
 
 async def test_a_short_refusal_is_nobodys_concern(plain, cloud):
@@ -166,8 +167,8 @@ async def test_an_error_in_asking_is_no_death(relayed, backend, cloud):
 
 
 async def test_attaching_fails_by_a_typed_error(relayed, backend, cloud):
-    for method in ("SandboxWaitV2", "TaskExecStart"):
-        cloud("fault", method=method, status="INVALID_ARGUMENT", count=1)
+    for method, about in (("SandboxWaitV2", ""), ("TaskExecStart", "Makes a sandbox")):
+        cloud("fault", method=method, status="INVALID_ARGUMENT", count=1, about=about)
         with pytest.raises(MachineError, match="for a test"):
             await backend.attach(relayed.ref)
 

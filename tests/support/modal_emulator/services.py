@@ -12,13 +12,17 @@ from grpclib.const import Cardinality, Handler
 
 @dataclass
 class Fault:
-    """What happens to calls of one method: ``delay`` seconds, then ``status``; ``count`` times."""
+    """What happens to calls of one method: ``delay`` seconds, then ``status``; ``count`` times.
+
+    ``about``: words of the calls that are meant; a program's signs of life are calls, too.
+    """
 
     method: str
     status: str | None = None
     message: str = "for a test"
     delay: float = 0.0
     count: int = 1_000_000
+    about: str = ""
 
 
 class Service:
@@ -43,11 +47,12 @@ class Service:
     def _served(self, name: str, work: Any, cardinality: Cardinality) -> Any:
         async def serve(stream: Any) -> None:
             self.calls[name] = self.calls.get(name, 0) + 1
-            await self._fail(name)
             if cardinality is Cardinality.STREAM_UNARY:
+                await self._fail(name, "")
                 await stream.send_message(await work(stream))
                 return
             request = await stream.recv_message()
+            await self._fail(name, request)
             if cardinality is Cardinality.UNARY_STREAM:
                 async for message in work(request):
                     await stream.send_message(message)
@@ -56,9 +61,9 @@ class Service:
 
         return serve
 
-    async def _fail(self, name: str) -> None:
+    async def _fail(self, name: str, request: Any) -> None:
         for fault in self._faults:
-            if fault.method == name and fault.count > 0:
+            if fault.method == name and fault.count > 0 and fault.about in str(request):
                 fault.count -= 1
                 await asyncio.sleep(fault.delay)
                 if fault.status:
