@@ -6,6 +6,7 @@ import shutil
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from getpass import getuser
+from pathlib import Path
 
 import anyio
 import pytest
@@ -272,6 +273,30 @@ async def test_a_cancelled_making_leaves_nothing(new_server, provision, backend,
         made = await provision(host="own", relay=True)
     if made is not None:
         await made.destroy()
+    assert await backend.find({}, host=OWN) == []
+    assert not (there / ".ramure").exists()
+
+
+async def test_a_making_that_is_cancelled_while_the_host_makes(
+    new_server, provision, backend, there
+):
+    """It goes on there, whoever has stopped listening, and must not come after the cleanup."""
+    tools = there / "bin"
+    tools.mkdir()
+    begun = there / "begun"
+    slow = f'[ -e {begun} ] || {{ echo $PPID >{begun}-; mv {begun}- {begun}; sleep 1; }}'
+    (tools / "mkdir").write_text(f'#!/bin/sh\n{slow}\nexec /bin/mkdir "$@"\n')
+    (tools / "mkdir").chmod(0o755)
+    new_server(env={"PATH": f"{tools}:/usr/bin:/bin"})
+    with anyio.fail_after(HANGS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(provision, host="own"))
+            while not begun.exists():
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+        maker = Path(f"/proc/{begun.read_text().strip()}")
+        while maker.exists():
+            await anyio.sleep(0.05)
     assert await backend.find({}, host=OWN) == []
     assert not (there / ".ramure").exists()
 

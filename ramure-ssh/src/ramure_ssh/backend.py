@@ -115,6 +115,7 @@ class SSHBackend(Backend):
                 connection,
                 *("make", name, mark, str(lease), str(every)),
                 *(image.workdir or "", written, secrets.token_hex(8)),
+                ends_within=REMOVAL,
             )
         except BaseException:
             await to_end(partial(self._unmake, connection, name, mark), REMOVAL)

@@ -8,6 +8,7 @@ import anyio
 from anyio import BrokenResourceError
 
 from ramure._exec import Capture
+from ramure._work import to_end
 from ramure.errors import LinkBroken, MachineError, UsageError
 from ramure.values import ExecResult
 from ramure_ssh.connection import Connection
@@ -20,8 +21,17 @@ LIMIT = 10_000_000
 """Bytes that a host may say."""
 
 
-async def ask(connection: Connection, function: str, *arguments: str) -> ExecResult:
+async def ask(
+    connection: Connection, function: str, *arguments: str, ends_within: float = 0.0
+) -> ExecResult:
     """Call a function of ``host.sh`` and give what it says.
+
+    Args:
+        connection: to the host.
+        function: its name.
+        arguments: its arguments.
+        ends_within: seconds that its end is awaited where this is cancelled. The host goes on with
+            what it has been told; what is to undo that must not come first.
 
     Raises:
         LinkBroken, SSHError: the host could not be asked, or its answer was not heard.
@@ -42,6 +52,10 @@ async def ask(connection: Connection, function: str, *arguments: str) -> ExecRes
             tasks.cancel_scope.cancel()
     except BrokenResourceError as error:
         raise LinkBroken(f"the connection to {connection.where} broke") from error
+    except anyio.get_cancelled_exc_class():
+        if ends_within:
+            await to_end(session.ended.wait, ends_within)
+        raise
     finally:
         session.close()
     return ExecResult(function, code, out.data(), err.data())
