@@ -6,9 +6,9 @@ import shutil
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from getpass import getuser
-from pathlib import Path
 
 import anyio
+import psutil
 import pytest
 
 from ramure import agent_process, machine
@@ -284,7 +284,7 @@ async def test_a_making_that_is_cancelled_while_the_host_makes(
     tools = there / "bin"
     tools.mkdir()
     begun = there / "begun"
-    slow = f'[ -e {begun} ] || {{ echo $PPID >{begun}-; mv {begun}- {begun}; sleep 1; }}'
+    slow = f"[ -e {begun} ] || {{ echo $PPID >{begun}-; mv {begun}- {begun}; sleep 1; }}"
     (tools / "mkdir").write_text(f'#!/bin/sh\n{slow}\nexec /bin/mkdir "$@"\n')
     (tools / "mkdir").chmod(0o755)
     new_server(env={"PATH": f"{tools}:/usr/bin:/bin"})
@@ -294,8 +294,8 @@ async def test_a_making_that_is_cancelled_while_the_host_makes(
             while not begun.exists():
                 await anyio.sleep(0.01)
             tasks.cancel_scope.cancel()
-        maker = Path(f"/proc/{begun.read_text().strip()}")
-        while maker.exists():
+        maker = int(begun.read_text())
+        while psutil.pid_exists(maker):
             await anyio.sleep(0.05)
     assert await backend.find({}, host=OWN) == []
     assert not (there / ".ramure").exists()

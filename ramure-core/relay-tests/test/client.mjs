@@ -1,7 +1,7 @@
 // The program's side of a relay, for tests: as little of it as will do.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { Decoder, Kind, count, encode, encodeJson, readCount } from "../../src/ramure/relay/node/frames.mjs";
 
 export const RELAY = fileURLToPath(new URL("../../src/ramure/relay/node/relay.mjs", import.meta.url));
+export const ATTACH = readFileSync(join(RELAY, "../attach.sh"), "utf8");
 const PATIENCE = 20_000; // ms after which a test has hung
 
 /** Start a daemon in a folder of its own; give the folder. */

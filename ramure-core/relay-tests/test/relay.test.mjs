@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Decoder, Kind, count, encode, encodeJson } from "../../src/ramure/relay/node/frames.mjs";
-import { Client, RELAY, start, until } from "./client.mjs";
+import { ATTACH, Client, RELAY, start, until } from "./client.mjs";
 
 let client;
 
@@ -253,7 +253,7 @@ test("a second daemon in the same folder gives way", async () => {
 
 test("an attach carries bytes both ways, and says when there is no daemon", async () => {
   client.detach();
-  const attach = spawn(process.execPath, [RELAY, "attach", client.folder]);
+  const attach = spawn("sh", ["-c", ATTACH, "attach", client.folder, "0"]);
   attach.stdin.write(encodeJson(Kind.HELLO, 0, { v: 1, got: 0 }));
   const decoder = new Decoder();
   const [data] = await new Promise((resolve) => attach.stdout.once("data", (...it) => resolve(it)));
@@ -263,7 +263,7 @@ test("an attach carries bytes both ways, and says when there is no daemon", asyn
   assert.equal(await new Promise((resolve) => attach.on("exit", resolve)), 0);
 
   const empty = mkdtempSync(join(tmpdir(), "relay-"));
-  const { status, stderr } = spawnSync(process.execPath, [RELAY, "attach", empty], { encoding: "utf8" });
+  const { status, stderr } = spawnSync("sh", ["-c", ATTACH, "attach", empty, "0"], { encoding: "utf8" });
   rmSync(empty, { recursive: true });
   assert.equal(status, 75);
   assert.match(stderr, /does not run/);

@@ -22,7 +22,7 @@ class WithNode(Greeter):
     def _write(self):
         super()._write()
         node = self.folder / "bin/node"
-        node.write_text(f'#!/bin/sh\nexec {shutil.which("node")} "$@"\n')
+        node.write_text(f'#!/bin/sh\n: >"$0.used"\nexec {shutil.which("node")} "$@"\n')
         node.chmod(0o755)
 
 
@@ -77,7 +77,7 @@ async def test_equipping_starts_the_relay_on_the_sets_node(machine, tmp_path, mo
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     await machine.equip(tools)
     folder = machine.tool_folder(tools)
-    assert machine.relay._node == f"{folder}/bin/node"
+    assert (await machine.exec(["ls", f"{folder}/bin/node.used"])).ok
     assert machine.transports == ("relay",)
     relay = machine.relay
     await machine.equip(tools)
@@ -86,7 +86,6 @@ async def test_equipping_starts_the_relay_on_the_sets_node(machine, tmp_path, mo
 
 async def test_equipping_starts_the_relay_on_the_machines_node(machine, tmp_path):
     await machine.equip(Greeter(tmp_path / "set", name="greeter-1", there=True))
-    assert machine.relay._node == "node"
     assert machine.transports == ("relay",)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 
 import anyio
@@ -204,12 +205,20 @@ class Lane(ByteReceiveStream):
 
     def _next(self, max_bytes: int) -> bytes:
         data = self._pieces.popleft()
+        if self._pieces and len(data) < max_bytes:  # the engine's pieces are small
+            data = b"".join((data, *self._taken(max_bytes - len(data))))
         if len(data) > max_bytes:
             self._pieces.appendleft(data[max_bytes:])
             data = data[:max_bytes]
         self.held -= len(data)
         self._streams.made_room()
         return data
+
+    def _taken(self, size: int) -> Iterator[bytes]:
+        """Pieces that have about so many bytes together, if there are so many."""
+        while self._pieces and size > 0:
+            size -= len(self._pieces[0])
+            yield self._pieces.popleft()
 
     async def aclose(self) -> None:
         """Stop listening: what still comes is thrown away."""

@@ -38,6 +38,10 @@ import(require("url").pathToFileURL("relay.mjs"));
 """
 
 
+PATIENCE = 200
+"""Looks, 0.05 s apart, for a daemon that has just been started."""
+
+
 async def install(machine: Machine, node: str, lease: float, *, heartbeat: bool) -> str:
     """Start a daemon of our own on ``machine``; give its folder. The daemon removes it.
 
@@ -64,6 +68,7 @@ def _files() -> str:
     return json.dumps({file.name: file.read_text("utf-8") for file in modules})
 
 
-def attach_command(node: str, folder: str, *, first: bool) -> list[str]:
-    """The command of an attach."""
-    return [node, f"{folder}/relay.mjs", "attach", folder, *(["first"] if first else [])]
+def attach_command(folder: str, *, first: bool) -> list[str]:
+    """The command of an attach; ``first``: the daemon may not have come up yet."""
+    script = (files("ramure.relay") / "node" / "attach.sh").read_text("utf-8")
+    return ["sh", "-c", script, "attach", folder, str(PATIENCE if first else 0)]

@@ -44,10 +44,9 @@ class Relay:
     """
 
     def __init__(
-        self, machine: Machine, node: str, folder: str, lease: float, heartbeat: float | None
+        self, machine: Machine, folder: str, lease: float, heartbeat: float | None
     ) -> None:
         self._machine = machine
-        self._node = node
         self._folder = folder
         self._doors: dict[int, Door] = {}
         self._tasks: TaskGroup
@@ -76,7 +75,7 @@ class Relay:
         if isinstance(self._machine, DialsSockets):
             with suppress(OSError):  # an attach tells what is the matter
                 return await self._machine.dial(f"{self._folder}/{SOCKET}", patient=first)
-        command = attach_command(self._node, self._folder, first=first)
+        command = attach_command(self._folder, first=first)
         return await self._machine.open_process(command, cwd="/")
 
     @property
@@ -85,7 +84,7 @@ class Relay:
 
         Once every ``HEARTBEAT`` it keeps the lease, however long the program's loop is blocked.
         """
-        return attach_command(self._node, self._folder, first=False), encode(Kind.PING)
+        return attach_command(self._folder, first=False), encode(Kind.PING)
 
     async def aclose(self) -> None:
         """End the daemon with all that it started, and let go. Idempotent; bounded."""
@@ -204,7 +203,7 @@ class RelayedMachine(Machine):
 
     async def _start_relay(self, node: str) -> None:
         folder = await install(self.plain, node, self._lease, heartbeat=bool(self._heartbeat))
-        relay = Relay(self.plain, node, folder, self._lease, self._heartbeat or None)
+        relay = Relay(self.plain, folder, self._lease, self._heartbeat or None)
         try:
             await relay.open()
             self._check_there()

@@ -2,6 +2,7 @@
 
 import { rmSync } from "node:fs";
 import { createServer } from "node:net";
+import * as calls from "./calls.mjs";
 import * as doors from "./doors.mjs";
 import { Link } from "./link.mjs";
 import { Mux } from "./mux.mjs";
@@ -60,5 +61,5 @@ export function serve(lease, heartbeat) {
   });
   const server = createServer((socket) => link.accept(socket));
   server.on("error", () => process.exit(1)); // another one listens already
-  server.listen(SOCKET);
+  server.listen(SOCKET, () => calls.listen((input, output) => link.accept(input, output)));
 }

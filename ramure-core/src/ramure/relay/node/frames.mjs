@@ -23,11 +23,21 @@ const NOTHING = Buffer.alloc(0);
 
 export function encode(kind, channel = 0, lane = 0, payload = NOTHING) {
   const frame = Buffer.allocUnsafe(HEADER + payload.length);
-  frame.writeUInt32BE(payload.length, 0);
+  writeHeader(frame, kind, channel, lane, payload.length);
+  payload.copy(frame, HEADER);
+  return frame;
+}
+
+/** What goes before a payload that is too large to be copied. */
+export function header(kind, channel, lane, length) {
+  return writeHeader(Buffer.allocUnsafe(HEADER), kind, channel, lane, length);
+}
+
+function writeHeader(frame, kind, channel, lane, length) {
+  frame.writeUInt32BE(length, 0);
   frame[4] = kind;
   frame[5] = lane;
   frame.writeUInt32BE(channel, 6);
-  payload.copy(frame, HEADER);
   return frame;
 }
 

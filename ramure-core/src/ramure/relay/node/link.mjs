@@ -12,7 +12,7 @@ const ACK_BYTES = 1 << 20;
 const ACK_DELAY = 30; // ms
 
 export class Link {
-  #socket = null;
+  #connection = null;
   #kept = new Map();
   #keptBytes = 0;
   #sent = 0;
@@ -36,9 +36,10 @@ export class Link {
     return this.#keptBytes >= KEPT;
   }
 
-  send(frame) {
-    this.#kept.set(++this.#sent, frame);
-    this.#keptBytes += frame.length;
+  /** Send a frame; its payload may be a part of its own. */
+  send(...parts) {
+    this.#kept.set(++this.#sent, parts);
+    this.#keptBytes += lengthOf(parts);
     if (this.#pumping) return;
     this.#pumping = true; // what else happens in this turn of the loop travels with it
     setImmediate(() => {
@@ -48,24 +49,24 @@ export class Link {
   }
 
   /** Take a new connection. It becomes the one that counts once it has said HELLO. */
-  accept(socket) {
+  accept(input, output = input) {
+    const connection = new Connection(input, output);
     const decoder = new Decoder();
-    socket.on("data", (chunk) => {
+    input.on("data", (chunk) => {
       try {
-        for (const frame of decoder.feed(chunk)) this.#take(socket, frame);
-      } catch (error) {
-        socket.destroy(error);
+        for (const frame of decoder.feed(chunk)) this.#take(connection, frame);
+      } catch {
+        connection.close();
       }
     });
-    socket.on("drain", () => this.#pump());
-    socket.on("error", () => {}); // "close" follows
-    socket.on("close", () => this.#lost(socket));
+    output.on("drain", () => this.#pump());
+    connection.onclose(() => this.#lost(connection));
   }
 
-  #take(socket, frame) {
-    if (frame.kind === Kind.HELLO) return this.#resume(socket, JSON.parse(frame.payload));
-    if (frame.kind === Kind.PING) return this.#pinged(socket);
-    if (socket !== this.#socket) return; // a newer connection took its place
+  #take(connection, frame) {
+    if (frame.kind === Kind.HELLO) return this.#resume(connection, JSON.parse(frame.payload));
+    if (frame.kind === Kind.PING) return this.#pinged(connection.output);
+    if (connection !== this.#connection) return; // a newer connection took its place
     this.on.heard();
     if (frame.kind >= Kind.OPEN) {
       this.#got += 1;
@@ -76,40 +77,40 @@ export class Link {
   }
 
   /** A sign of life counts on any connection: a thread of the program may have one of its own. */
-  #pinged(socket) {
+  #pinged(output) {
     this.on.heard();
-    if (!socket.writableNeedDrain) socket.write(encode(Kind.PONG));
+    if (!output.writableNeedDrain) output.write(encode(Kind.PONG));
   }
 
-  #resume(socket, hello) {
+  #resume(connection, hello) {
     if (hello.v !== VERSION || hello.got > this.#sent || hello.got < this.#acknowledged) {
-      socket.destroy();
+      connection.close();
       return;
     }
-    const old = this.#socket;
-    this.#socket = socket;
-    old?.destroy();
+    const old = this.#connection;
+    this.#connection = connection;
+    old?.close();
     this.#written = hello.got;
     this.#owed = 0; // the HELLO says it
-    socket.write(encodeJson(Kind.HELLO, 0, { v: VERSION, got: this.#got }));
+    connection.output.write(encodeJson(Kind.HELLO, 0, { v: VERSION, got: this.#got }));
     this.on.attached();
     this.#acknowledge(hello.got);
     this.#pump();
   }
 
-  #lost(socket) {
-    if (socket !== this.#socket) return;
-    this.#socket = null;
+  #lost(connection) {
+    if (connection !== this.#connection) return;
+    this.#connection = null;
     this.on.detached();
   }
 
   #pump() {
-    const socket = this.#socket;
-    if (!socket || this.#written === this.#sent || socket.writableNeedDrain) return;
-    socket.cork();
-    while (this.#written < this.#sent && !socket.writableNeedDrain)
-      socket.write(this.#kept.get(++this.#written));
-    socket.uncork();
+    const output = this.#connection?.output;
+    if (!output || this.#written === this.#sent || output.writableNeedDrain) return;
+    output.cork();
+    while (this.#written < this.#sent && !output.writableNeedDrain)
+      for (const part of this.#kept.get(++this.#written)) output.write(part);
+    output.uncork();
   }
 
   #acknowledge(n) {
@@ -117,7 +118,7 @@ export class Link {
     const wasFull = this.full;
     while (this.#acknowledged < n) {
       const number = ++this.#acknowledged;
-      this.#keptBytes -= this.#kept.get(number).length;
+      this.#keptBytes -= lengthOf(this.#kept.get(number));
       this.#kept.delete(number);
     }
     if (wasFull && !this.full) this.on.room();
@@ -132,7 +133,28 @@ export class Link {
   #writeAck() {
     clearTimeout(this.#timer);
     this.#timer = null;
-    if (this.#socket && this.#owed) this.#socket.write(encode(Kind.ACK, 0, 0, count(this.#got)));
+    if (this.#owed) this.#connection?.output.write(encode(Kind.ACK, 0, 0, count(this.#got)));
     this.#owed = 0;
   }
+}
+
+/** A socket, or two pipes. */
+class Connection {
+  constructor(input, output) {
+    this.input = input;
+    this.output = output;
+  }
+
+  onclose(done) {
+    for (const end of [this.input, this.output]) end.on("error", () => {}).on("close", done);
+  }
+
+  close() {
+    this.input.destroy();
+    this.output.destroy();
+  }
+}
+
+function lengthOf(parts) {
+  return parts.reduce((sum, part) => sum + part.length, 0);
 }

@@ -1,7 +1,7 @@
 // Channels on one link. A channel is a process, a door (a listening socket) or a connection; its
 // lanes are byte streams in one direction each, with a window of credit of their own.
 
-import { Kind, count, encode, encodeJson, readCount } from "./frames.mjs";
+import { Kind, count, encode, encodeJson, header, readCount } from "./frames.mjs";
 
 export const WINDOW = 1 << 20; // bytes of one lane that may be on their way
 const CHUNK = 64 << 10;
@@ -34,8 +34,8 @@ export class Mux {
     return channel;
   }
 
-  send(frame) {
-    this.#link.send(frame);
+  send(...parts) {
+    this.#link.send(...parts);
   }
 
   forget(channel) {
@@ -83,6 +83,11 @@ export class Channel {
 
   send(kind, lane, payload) {
     if (!this.#over) this.#mux.send(encode(kind, this.id, lane, payload));
+  }
+
+  data(lane, payload) {
+    if (this.#over) return;
+    this.#mux.send(header(Kind.DATA, this.id, lane, payload.length), payload);
   }
 
   message(value) {
@@ -206,7 +211,7 @@ class Outgoing {
   pump() {
     while (this.#waiting && this.#credit && !this.#channel.linkIsFull) {
       const size = Math.min(this.#waiting.length, this.#credit, CHUNK);
-      this.#channel.send(Kind.DATA, this.#lane, this.#waiting.subarray(0, size));
+      this.#channel.data(this.#lane, this.#waiting.subarray(0, size));
       this.#credit -= size;
       this.#waiting = size < this.#waiting.length ? this.#waiting.subarray(size) : null;
     }

@@ -2,14 +2,12 @@
 //
 //   relay.mjs start FOLDER LEASE HEARTBEAT   start the daemon, and end
 //   relay.mjs daemon LEASE HEARTBEAT         be the daemon, in the current folder
-//   relay.mjs attach FOLDER [first]          carry bytes between standard input and output and it
 //
 // Needs Node.js 18 or newer and nothing else.
 
 import { spawn } from "node:child_process";
 import { openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { attach } from "./attach.mjs";
 import { serve } from "./daemon.mjs";
 
 const [mode, ...rest] = process.argv.slice(2);
@@ -24,10 +22,7 @@ if (mode === "start") {
   }).unref();
 } else if (mode === "daemon") {
   serve(+rest[0], rest[1] === "beat");
-} else if (mode === "attach") {
-  process.chdir(rest[0]);
-  await attach(rest[1] === "first");
 } else {
-  console.error(`relay.mjs: ${mode} is none of start, daemon, attach`);
+  console.error(`relay.mjs: ${mode} is neither start nor daemon`);
   process.exit(64);
 }
