@@ -1,11 +1,15 @@
 """``ramure ssh`` into a container: neither Docker's own command nor its permission is needed."""
 
+import os
+import pty
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 
 import pytest
 
+from ramure_docker.process import HEARD, HELLO, script
 from screens import HANGS, Screen, ramure
 
 PROGRAM = textwrap.dedent(
@@ -61,3 +65,29 @@ async def test_a_command_without_a_terminal(box):
     command = ("sh", "--", "-c", "cat; echo wrong >&2; exit 5")
     done = await ramure("ssh", "--machine", box, *command, data=b"\x10\x11 in")
     assert (done.returncode, done.stdout, done.stderr) == (5, b"\x10\x11 in", b"wrong\n")
+
+
+FULL = 5000
+"""Bytes, more than Linux moves to the reader's side of a terminal before somebody reads."""
+
+EMPTIES = "import termios; termios.tcflush(1, termios.TCOFLUSH); print('empty', flush=True)"
+
+
+def test_what_a_program_throws_away_at_its_start():
+    """As tmux does: all that is not on the reader's side yet, where a busy computer is late."""
+    ours, theirs = pty.openpty()
+    os.write(theirs, b"." * FULL)
+    command = script("start.sh", "/", "24", "80", sys.executable, "-c", EMPTIES)
+    with (
+        os.fdopen(ours, "rb+", buffering=0) as terminal,
+        subprocess.Popen(command, stdin=theirs, stdout=theirs, start_new_session=True) as it,
+    ):
+        os.close(theirs)
+        with suppress(subprocess.TimeoutExpired):
+            it.wait(1)  # it does not end: it waits until we have read what it says
+        said = b""
+        while b"\n" not in said:
+            said += terminal.read(FULL)
+        assert said.lstrip(b".") == HELLO + b"%d\r\n" % it.pid
+        terminal.write(HEARD)
+        assert terminal.read(FULL) == b"empty\r\n"

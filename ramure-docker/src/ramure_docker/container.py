@@ -125,6 +125,7 @@ class Container:
             if pty is not None:
                 process.stderr = Ended()
                 await process.resize(pty)
+                await process.heard()
         except BaseException:
             await process.let_go()
             raise

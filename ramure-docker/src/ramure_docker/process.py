@@ -28,6 +28,9 @@ HELLO = b"ramure "
 LONGEST = 4096
 """Bytes of the line that a starting command says first, or of why it does not start."""
 
+HEARD = b"\x04"
+"""What a command in a terminal waits for after that line: Ctrl-D, which terminals do not show."""
+
 SLOW = 2.0
 """Seconds that whoever gives up a command waits for an engine that does not answer."""
 
@@ -75,6 +78,11 @@ class DockerProcess(Process):
             number = getattr(errno, word, errno.EIO)
             raise OSError(number, os.strerror(number), what or program)
         self._pid = word
+
+    async def heard(self) -> None:
+        """Let the command go on, in a terminal, now that its first line has been read."""
+        with suppress(BrokenResourceError):  # `wait` tells
+            await self.stdin.send(HEARD)
 
     async def _first_line(self) -> bytes:
         line = b""

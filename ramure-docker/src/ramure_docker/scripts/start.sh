@@ -1,5 +1,5 @@
-# Says one line, "ramure PID" or "ramure ERRNO what", and becomes the command. $1 its folder, $2 $3 the
-# rows and columns of its terminal or nothing, then its words.
+# Says one line, "ramure PID" or "ramure ERRNO what", and becomes the command; in a terminal, once that
+# has been read. $1 its folder, $2 $3 the rows and columns of its terminal or nothing, then its words.
 fail() {
   echo "ramure $*"
   exit 0
@@ -36,5 +36,7 @@ if [ -z "$program" ]; then
   fail ENOENT "$1"
 fi
 echo "ramure $$"
+# Programs may throw away what is on its way out of their terminal, as tmux does when it starts.
+[ ! -t 0 ] || read -r old
 unset program there folder old
 exec "$@"
