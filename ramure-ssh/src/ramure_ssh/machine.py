@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
+from anyio import BrokenResourceError
 
 from ramure._exec import abandon, check_command
 from ramure._files import absolute
@@ -34,6 +35,10 @@ REMOVAL = 30.0
 
 DIALS, PAUSE = 100, 0.05
 """How often a socket is dialled where somebody is about to listen; seconds in between."""
+
+HEARD = b"\x04"
+"""What a command in a terminal waits for once it has said that it begins: programs may throw away
+what is on its way out of their terminal, as tmux does. Ctrl-D, which terminals do not show."""
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -145,7 +150,7 @@ class SSHMachine(Machine):
         killer = partial(self.connection.warden.kill, self.name, mark, user)
         scripts = [
             self._door(word, mark, user, due),
-            self._script(word, mark, command, cwd, env or {}, user),
+            self._script(word, mark, command, cwd, env or {}, user, waits=pty is not None),
         ]
         try:
             if pty is None:
@@ -156,6 +161,9 @@ class SSHMachine(Machine):
                 said = []
             process = SSHProcess(self.connection, self.name, session, killer, user)
             await _begin(process, said, word)
+            if pty is not None:
+                with suppress(BrokenResourceError):  # `wait` tells
+                    session.write(HEARD)
         except UnfitAccount as error:
             if user is None:
                 raise
@@ -203,8 +211,10 @@ class SSHMachine(Machine):
         cwd: str | None,
         env: Mapping[str, str],
         user: str | None,
+        *,
+        waits: bool,
     ) -> str:
-        """What whoever runs the command says."""
+        """What whoever runs the command says; ``waits``: for ``HEARD``."""
         marks = f'export {MARKS}="${{{MARKS}:+${MARKS}:}}{self.record.mark}:{mark}";'
         items: Sequence[str] = (
             [self.record.shell, "-c", command] if isinstance(command, str) else command
@@ -220,7 +230,9 @@ class SSHMachine(Machine):
             PROGRAM if not isinstance(command, str) else "",
             f'set -- {words(own)} "$@";' if (own := given(env)) else "",
             f'[ ! -e "$d/no-{mark}" ]||exit 1;',
-            'echo "$m ok $$";exec "$@"',
+            'echo "$m ok $$";',
+            "read -r n;" if waits else "",
+            'exec "$@"',
         ]
         return "".join(parts)
 
