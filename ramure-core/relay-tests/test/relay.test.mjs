@@ -268,3 +268,17 @@ test("an attach carries bytes both ways, and says when there is no daemon", asyn
   assert.equal(status, 75);
   assert.match(stderr, /does not run/);
 });
+
+test("what an attach was given before its input ended arrives, however late the daemon looks", async () => {
+  const daemon = +readFileSync(join(client.folder, "pid"), "utf8");
+  process.kill(daemon, "SIGSTOP");
+  const attach = spawn("sh", ["-c", ATTACH, "attach", client.folder, "0"]);
+  const said = [];
+  attach.stdout.on("data", (data) => said.push(data));
+  attach.stdin.end(encode(Kind.PING));
+  await sleep(300);
+  process.kill(daemon, "SIGCONT");
+  assert.equal(await new Promise((resolve) => attach.on("close", resolve)), 0);
+  const kinds = [...new Decoder().feed(Buffer.concat(said))].map(({ kind }) => kind);
+  assert.deepEqual(kinds, [Kind.PONG]);
+});

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import cache
 from importlib.resources import files
 
 from ramure.errors import RelayUnavailable
@@ -70,5 +71,11 @@ def _files() -> str:
 
 def attach_command(folder: str, *, first: bool) -> list[str]:
     """The command of an attach; ``first``: the daemon may not have come up yet."""
-    script = (files("ramure.relay") / "node" / "attach.sh").read_text("utf-8")
-    return ["sh", "-c", script, "attach", folder, str(PATIENCE if first else 0)]
+    return ["sh", "-c", _attach(), "attach", folder, str(PATIENCE if first else 0)]
+
+
+@cache
+def _attach() -> str:
+    """The script, without comments."""
+    text = (files("ramure.relay") / "node" / "attach.sh").read_text("utf-8")
+    return "".join(row for row in text.splitlines(keepends=True) if not row.startswith("#"))

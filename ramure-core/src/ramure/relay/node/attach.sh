@@ -22,7 +22,9 @@ mkfifo -m 600 $call.in $call.out || exit 1
 exec 3<&0 4<>$call.in 5<>calls
 echo $call >&5
 cat <&3 >&4 3<&- 5>&- &
-exec 3<&- 4>&- 5>&-
-cat <$call.out
+# The daemon opens that pipe last. Until then ours keep what the first `cat` has written, if it ends.
+exec 3<&- 5>&- 6<$call.out
+exec 4>&-
+cat <&6
 kill $! 2>/dev/null
 exit 0

@@ -10,6 +10,7 @@ import { createInterface } from "node:readline";
 
 const CALLS = "calls";
 const PID = "pid"; // by which an attach sees that there is a daemon
+const SILENT = 15_000; // ms; a pipe whose writer has gone before it was opened has no end
 const { O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
 
 /** @param accept called with each attach's input and output */
@@ -38,6 +39,7 @@ function answer(name, accept) {
     for (const end of ["in", "out"]) rmSync(`${name}.${end}`, { force: true });
   });
   output.on("close", () => input.destroy());
+  setTimeout(() => input.bytesRead || input.destroy(), SILENT).unref();
   accept(input, output);
 }
 
