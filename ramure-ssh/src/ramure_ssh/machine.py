@@ -44,13 +44,15 @@ _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _SHELL = f"sh -c '{READ}'"
 
-WHERE = """cd -- "$w" 2>/dev/null||{ e=EACCES;[ -d "$w" ]||e=ENOTDIR;[ -e "$w" ]||e=ENOENT;\
-printf '%s\\n' "$m $e $w";exit 1; };"""
-"""Goes to the working directory ``w``."""
+WHERE = """cd -- "$ramure_where" 2>/dev/null||{ ramure_why=EACCES;\
+[ -d "$ramure_where" ]||ramure_why=ENOTDIR;[ -e "$ramure_where" ]||ramure_why=ENOENT;\
+printf '%s\\n' "$ramure_word $ramure_why $ramure_where";exit 1; };"""
+"""Goes to the working directory ``ramure_where``."""
 
-PROGRAM = """case $1 in */*) [ -f "$1" ]&&[ -x "$1" ]||{ e=EACCES;[ -e "$1" ]||e=ENOENT;\
-printf '%s\\n' "$m $e $1";exit 1; };;*) command -v -- "$1" >/dev/null 2>&1||\
-{ printf '%s\\n' "$m ENOENT $1";exit 1; };;esac;"""
+PROGRAM = """case $1 in */*) [ -f "$1" ]&&[ -x "$1" ]||{ ramure_why=EACCES;\
+[ -e "$1" ]||ramure_why=ENOENT;printf '%s\\n' "$ramure_word $ramure_why $1";exit 1; };;\
+*) command -v -- "$1" >/dev/null 2>&1||\
+{ printf '%s\\n' "$ramure_word ENOENT $1";exit 1; };;esac;"""
 """Looks whether there is the program."""
 
 
@@ -195,11 +197,12 @@ class SSHMachine(Machine):
         # The host may look for the first time at once.
         left = "-" if due is None else math.ceil(due) + self.record.every
         parts = [
-            f"m={word};d={quote(self.state_dir)};",
-            '[ -d "$d" ]&&[ ! -e "$d/ending" ]||{ echo "$m gone";exit 1; };',
-            f': >"$d/as-{user}";' if user else "",
-            f'echo "{left} $$ {user or ""}" >"$d/due-{mark}";' if user or due else "",
-            f'[ ! -e "$d/no-{mark}" ]||exit 1;',
+            f"ramure_word={word};ramure_folder={quote(self.state_dir)};",
+            '[ -d "$ramure_folder" ]&&[ ! -e "$ramure_folder/ending" ]||',
+            '{ echo "$ramure_word gone";exit 1; };',
+            f': >"$ramure_folder/as-{user}";' if user else "",
+            f'echo "{left} $$ {user or ""}" >"$ramure_folder/due-{mark}";' if user or due else "",
+            f'[ ! -e "$ramure_folder/no-{mark}" ]||exit 1;',
         ]
         return "".join(parts)
 
@@ -221,7 +224,8 @@ class SSHMachine(Machine):
         )
         where = self.workdir if cwd is None else absolute(self, cwd)
         parts = [
-            f"m={word};d={quote(self.state_dir)};w={quote(where)};",
+            f"ramure_word={word};ramure_folder={quote(self.state_dir)};",
+            f"ramure_where={quote(where)};",
             _identity(user) if user else "",
             WHERE,
             exports(env := {**self.record.env, **env}),
@@ -229,9 +233,9 @@ class SSHMachine(Machine):
             f"set -- {words(items)};",
             PROGRAM if not isinstance(command, str) else "",
             f'set -- {words(own)} "$@";' if (own := given(env)) else "",
-            f'[ ! -e "$d/no-{mark}" ]||exit 1;',
-            'echo "$m ok $$";',
-            "read -r n;" if waits else "",
+            f'[ ! -e "$ramure_folder/no-{mark}" ]||exit 1;',
+            'echo "$ramure_word ok $$";',
+            "read -r ramure_line;" if waits else "",
             'exec "$@"',
         ]
         return "".join(parts)
@@ -355,7 +359,7 @@ class _Brief(Machine):
 def _keep(file: str, then: str) -> str:
     """What puts the next line into a new file, as a script that removes itself."""
     # The third character that separates words by default is the newline.
-    own = 'rm -f "$0";n=${IFS#??};'
+    own = 'rm -f "$0";ramure_n=${IFS#??};'
     return f'umask 077;set -C;IFS= read -r s&&echo {quote(own)}"$s" >{quote(file)}&&{then}'
 
 

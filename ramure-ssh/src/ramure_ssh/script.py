@@ -1,7 +1,8 @@
 """What is said to a host's shell, so that every kind of shell understands it alike.
 
 A login shell (bash, fish, csh, …) gets one short command with no secret in it, which reads a line
-of POSIX ``sh`` from its input and runs it. All else is in that line.
+of POSIX ``sh`` from its input and runs it. All else is in that line. Its variables are called
+``ramure_…``: a command's environment may have any other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib.resources import files
 
 from ramure.errors import UsageError
 
-READ = 'IFS= read -r r && eval "$r"'
+READ = 'IFS= read -r ramure_line && eval "$ramure_line"'
 BOOT = f"exec sh -c '{READ}'"
 """The command: single quotes without ``!``, ``\\`` or newlines mean the same to all shells."""
 
@@ -29,13 +30,13 @@ _SHELLS_OWN = re.compile(
 
 def quote(text: str) -> str:
     """One word of a line that begins with ``line``'s first words; newlines, too."""
-    return "'" + text.replace("'", "'\\''").replace("\n", "'\"$n\"'") + "'"
+    return "'" + text.replace("'", "'\\''").replace("\n", "'\"$ramure_n\"'") + "'"
 
 
 def line(script: str) -> bytes:
     """The line that has ``READ`` run ``script``, whose words are quoted by ``quote``."""
     # The third character that separates words by default is the newline.
-    return f"n=${{IFS#??}};{script}\n".encode("utf-8", "surrogateescape")
+    return f"ramure_n=${{IFS#??}};{script}\n".encode("utf-8", "surrogateescape")
 
 
 def words(items: Sequence[str]) -> str:

@@ -65,6 +65,15 @@ class ExecContract(Contract):
         result = await machine.exec(["sh", "-c", f'printf "%s\\0" {" ".join(names)}'], env=env)
         assert result.stdout.split("\0")[:-1] == list(ARGUMENTS)
 
+    async def test_no_name_is_taken(self, machine: Machine) -> None:
+        """Whatever starts a command may have variables of its own, but not of these names."""
+        common = "command code dir end file folder found n name old path program seconds user word"
+        env = {name: f"a\n{name}" for name in [*common.split(), *"abcdefghijklmopqrstuvwxyz"]}
+        env["n"] = "not a newline"
+        names = [f'"${name}"' for name in env]
+        result = await machine.exec(["sh", "-c", f'printf "%s\\0" {" ".join(names)}'], env=env)
+        assert result.stdout.split("\0")[:-1] == list(env.values())
+
     async def test_the_environment_is_for_one_command(self, machine: Machine) -> None:
         await machine.exec("true", env={"RAMURE_TEST": "here"})
         assert (await machine.exec('echo "[$RAMURE_TEST]"')).stdout == "[]\n"

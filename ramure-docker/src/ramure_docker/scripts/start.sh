@@ -12,31 +12,31 @@ fi
 unset OLDPWD
 [ -z "$2" ] || stty rows "$2" cols "$3" 2>/dev/null
 shift 3
-program= there=
+ramure_program= ramure_there=
 case $1 in
 */*)
-  [ -e "$1" ] && there=1
-  [ -f "$1" ] && [ -x "$1" ] && program=1
+  [ -e "$1" ] && ramure_there=1
+  [ -f "$1" ] && [ -x "$1" ] && ramure_program=1
   ;;
 *)
-  old=$IFS
+  ramure_old=$IFS
   IFS=:
   set -f
-  for folder in $PATH; do
-    [ -f "${folder:-.}/$1" ] || continue
-    there=1
-    [ -x "${folder:-.}/$1" ] && program=1 && break
+  for ramure_folder in $PATH; do
+    [ -f "${ramure_folder:-.}/$1" ] || continue
+    ramure_there=1
+    [ -x "${ramure_folder:-.}/$1" ] && ramure_program=1 && break
   done
   set +f
-  IFS=$old
+  IFS=$ramure_old
   ;;
 esac
-if [ -z "$program" ]; then
-  [ -n "$there" ] && fail EACCES "$1"
+if [ -z "$ramure_program" ]; then
+  [ -n "$ramure_there" ] && fail EACCES "$1"
   fail ENOENT "$1"
 fi
 echo "ramure $$"
 # Programs may throw away what is on its way out of their terminal, as tmux does when it starts.
-[ ! -t 0 ] || read -r old
-unset program there folder old
+[ ! -t 0 ] || read -r ramure_old
+unset ramure_program ramure_there ramure_folder ramure_old
 exec "$@"

@@ -11,35 +11,35 @@ if ! cd "$1" 2>/dev/null; then
   no EACCES "$1"
 fi
 unset OLDPWD
-user=$2 terminal=
+ramure_user=$2 ramure_terminal=
 if [ -n "$3" ]; then
-  terminal=$(tty)
+  ramure_terminal=$(tty)
   stty rows "$3" cols "$4" 2>/dev/null
 fi
-due=$5 seconds=$6
+ramure_due=$5 ramure_seconds=$6
 shift 6
 if [ "${1#*/}" != "$1" ]; then
   [ -e "$1" ] || no ENOENT "$1"
   [ -f "$1" ] && [ -x "$1" ] || no EACCES "$1"
 else
-  path=$PATH: found=
-  while [ -n "$path" ]; do
-    file=${path%%:*}/$1 path=${path#*:}
-    [ -f "$file" ] || continue
-    found=${found:-$file}
-    [ ! -x "$file" ] || { found=ok && break; }
+  ramure_path=$PATH: ramure_found=
+  while [ -n "$ramure_path" ]; do
+    ramure_file=${ramure_path%%:*}/$1 ramure_path=${ramure_path#*:}
+    [ -f "$ramure_file" ] || continue
+    ramure_found=${ramure_found:-$ramure_file}
+    [ ! -x "$ramure_file" ] || { ramure_found=ok && break; }
   done
-  [ -n "$found" ] || no ENOENT "$1"
-  [ "$found" = ok ] || no EACCES "$1"
+  [ -n "$ramure_found" ] || no ENOENT "$1"
+  [ "$ramure_found" = ok ] || no EACCES "$1"
 fi
-if [ -n "$user" ]; then
-  id "$user" >/dev/null 2>&1 || no EPERM "there is no user $user"
-  command -v setpriv >/dev/null || no EPERM "there is no setpriv, by which to become $user"
-  HOME=$(grep "^$user:" /etc/passwd | cut -d: -f6) USER=$user LOGNAME=$user
+if [ -n "$ramure_user" ]; then
+  id "$ramure_user" >/dev/null 2>&1 || no EPERM "there is no user $ramure_user"
+  command -v setpriv >/dev/null || no EPERM "there is no setpriv, by which to become $ramure_user"
+  HOME=$(grep "^$ramure_user:" /etc/passwd | cut -d: -f6) USER=$ramure_user LOGNAME=$ramure_user
   export HOME USER LOGNAME
-  set -- setpriv --reuid "$(id -u "$user")" --regid "$(id -g "$user")" --init-groups "$@"
+  set -- setpriv --reuid "$(id -u "$ramure_user")" --regid "$(id -g "$ramure_user")" --init-groups "$@"
 fi
-[ -z "$due" ] || (umask 077 && mkdir -p "${due%/*}" && echo "$seconds $$" >"$due") 2>/dev/null
-echo "ramure $$ $terminal"
-unset user terminal due seconds path file found
+[ -z "$ramure_due" ] || (umask 077 && mkdir -p "${ramure_due%/*}" && echo "$ramure_seconds $$" >"$ramure_due") 2>/dev/null
+echo "ramure $$ $ramure_terminal"
+unset ramure_user ramure_terminal ramure_due ramure_seconds ramure_path ramure_file ramure_found
 exec "$@"
