@@ -34,7 +34,10 @@ class Screen:
         with anyio.fail_after(HANGS):
             while words.encode() not in self._seen:
                 await anyio.wait_readable(self._ours)
-                self._seen += os.read(self._ours, 1 << 16)
+                try:
+                    self._seen += os.read(self._ours, 1 << 16)
+                except OSError as error:  # it has ended; what it said tells why
+                    raise AssertionError(f"{words!r} is not in {self._seen!r}") from error
         self._seen = b""
 
     def type(self, keys: str) -> None:
