@@ -7,7 +7,7 @@
 
 LC_ALL=C; export LC_ALL
 looks=0
-until cd "$1" 2>/dev/null && kill -0 "$(cat pid 2>/dev/null)" 2>/dev/null; do
+until cd "$1" 2>/dev/null && [ -s pid ] && kill -0 "$(cat pid)" 2>/dev/null; do
   if [ $looks -ge "$2" ]; then
     echo "the relay's daemon does not run" >&2
     tail -c 2000 log >&2 2>/dev/null
@@ -21,10 +21,10 @@ rm -f $call.in $call.out
 mkfifo -m 600 $call.in $call.out || exit 1
 exec 3<&0 4<>$call.in 5<>calls
 echo $call >&5
-cat <&3 >&4 3<&- 5>&- &
-# The daemon opens that pipe last. Until then ours keep what the first `cat` has written, if it ends.
-exec 3<&- 5>&- 6<$call.out
-exec 4>&-
+# The daemon opens that pipe last: from then on nothing is lost, whoever ends first.
+exec 5>&- 6<$call.out
+cat <&3 >&4 3<&- 6<&- &
+exec 3<&- 4>&-
 cat <&6
 kill $! 2>/dev/null
 exit 0
