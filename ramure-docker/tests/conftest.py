@@ -5,7 +5,7 @@ import gc
 import itertools
 import os
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,9 +93,15 @@ def docker_host(engine, monkeypatch):
     return engine.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def api(engine):
     """The SDK's own client, to look with, and to do harm."""
+    with _client(engine) as client:
+        yield client
+
+
+@contextmanager
+def _client(engine):
     import docker
 
     client = docker.APIClient(base_url=engine.url, version="auto")
@@ -143,9 +149,9 @@ async def make(backend, api):
 
 
 @pytest.fixture(scope="class")
-async def make_for_class(engine, api):
+async def make_for_class(engine):
     """The same for a class of tests."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, _client(engine) as api:
         patch.setenv("DOCKER_HOST", engine.url)
         backend = DockerBackend()
         async with _making(backend, api) as make:

@@ -35,7 +35,7 @@ from ramure.testing.harness import ScriptedHarness
 harness = ScriptedHarness(process=True)
 
 def say(word):
-    print(word, flush=True)
+    print(f"{word}\\n", end="", flush=True)  # in one piece: threads print, too
 """
 
 AT_WORK = """
