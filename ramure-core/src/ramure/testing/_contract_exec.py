@@ -71,7 +71,7 @@ class ExecContract(Contract):
         env = {name: f"a\n{name}" for name in [*common.split(), *"abcdefghijklmopqrstuvwxyz"]}
         env["n"] = "not a newline"
         names = [f'"${name}"' for name in env]
-        result = await machine.exec(["sh", "-c", f'printf "%s\\0" {" ".join(names)}'], env=env)
+        result = await machine.exec(f'printf "%s\\0" {" ".join(names)}', env=env)
         assert result.stdout.split("\0")[:-1] == list(env.values())
 
     async def test_the_environment_is_for_one_command(self, machine: Machine) -> None:
