@@ -158,7 +158,8 @@ class Command {
 
 function anyEnds(outputs, ms) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms, false);
+    // A loop that was held up sees its timers before late output, which counts.
+    const timer = setTimeout(() => setImmediate(resolve, false), ms);
     for (const output of outputs)
       output.onended = () => {
         clearTimeout(timer);
