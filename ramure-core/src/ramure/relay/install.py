@@ -17,6 +17,9 @@ SOCKET = "relay.sock"
 STARTING = 60.0
 """Seconds in which Node.js has to start there."""
 
+PATIENCE = 200
+"""Looks, 0.05 s apart, for a daemon that has just been started."""
+
 # $1 folder, $2 node, $3 what it runs, then the daemon's options; input: the files, as JSON. Only
 # the files' mode is restricted: what the daemon starts later shall have the machine's own umask.
 SCRIPT = """LC_ALL=C; export LC_ALL
@@ -37,10 +40,6 @@ fs.unlinkSync("files");
 process.argv = [process.argv[0], "relay.mjs", "start", ".", ...process.argv.slice(5)];
 import(require("url").pathToFileURL("relay.mjs"));
 """
-
-
-PATIENCE = 200
-"""Looks, 0.05 s apart, for a daemon that has just been started."""
 
 
 async def install(machine: Machine, node: str, lease: float, *, heartbeat: bool) -> str:
